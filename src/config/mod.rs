@@ -1,0 +1,3 @@
+//! Configuration: what was typed becomes what it means, with every fault at once.
+
+pub mod model;

@@ -1,0 +1,451 @@
+//! What a configuration means: typed, validated, secrets and certificates read.
+//!
+//! `resolve` makes it from what was typed; `control::build` turns it into a snapshot. Nothing here knows YAML.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::secret::Secret;
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from, for messages.
+    pub source: PathBuf,
+    /// Data-plane threads; `None` = one per core the process may use.
+    pub workers: Option<usize>,
+    /// Journals, admin token, salt.
+    pub state_dir: StateDir,
+    /// Where traffic comes in. Names are unique.
+    pub listeners: Vec<Listener>,
+    /// `/livez /readyz /metrics` without a token.
+    pub health: Option<SocketAddr>,
+    /// The admin side.
+    pub admin: Admin,
+    /// Scoring services. Names are unique.
+    pub endpoints: Vec<Endpoint>,
+    /// Who may come in. Names are unique.
+    pub callers: Vec<Caller>,
+    /// What leads where.
+    pub routes: Vec<Route>,
+    /// Which endpoints `/readyz` asks.
+    pub readiness: Readiness,
+    /// Caps.
+    pub limits: Limits,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Log output.
+    pub log: Log,
+}
+
+/// A directory or path that was written, or the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir {
+    /// The directory.
+    pub path: PathBuf,
+    /// Whether it was written in the file (then not being able to use it is a fault) or is the default.
+    pub written: bool,
+}
+
+/// One place where traffic comes in.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Label of metrics, target of `match.listeners`.
+    pub name: String,
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// HTTP/1.1 allowed.
+    pub h1: bool,
+    /// HTTP/2 allowed (TLS: by ALPN; plain: with prior knowledge).
+    pub h2: bool,
+    /// TLS, if any.
+    pub tls: Option<ListenerTls>,
+    /// Only these Hosts are served, others get 421; empty = every host. On loopback the default is
+    /// `localhost`, `127.0.0.1`, `::1` and the routes' exact hosts. Lower case, no port, no brackets.
+    pub hosts: Vec<String>,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// h1: a FIN before the answer cancels, unless true.
+    pub half_close: bool,
+}
+
+/// An address block, `10.0.0.0/8` or a single address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// First address.
+    pub address: std::net::IpAddr,
+    /// Leading bits that count.
+    pub prefix: u8,
+}
+
+/// TLS of a listener.
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    /// Certificates with their names, already checked against their keys; the first is the default.
+    pub certificates: Vec<Certificate>,
+    /// CAs for client certificates.
+    pub client_ca: Option<Arc<rustls::RootCertStore>>,
+    /// Whether client certificates are asked for.
+    pub client_auth: ClientAuth,
+}
+
+/// A certificate chain with its key, ready for rustls.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// Chain and signing key; `keys_match` was checked.
+    pub key: Arc<rustls::sign::CertifiedKey>,
+    /// DNS names of the leaf, lower case, wildcards as `*.example.com`.
+    pub names: Vec<String>,
+    /// SHA-256 of the chain: equal means unchanged.
+    pub digest: [u8; 32],
+}
+
+/// `client_auth` of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// No client certificate is asked for.
+    #[default]
+    Off,
+    /// Asked for; none is fine, a wrong one is not.
+    Optional,
+    /// Without a good one there is no connection.
+    Required,
+}
+
+/// The admin side.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// The Unix socket.
+    pub socket: StateDir,
+    /// The TCP address.
+    pub address: Option<SocketAddr>,
+    /// Its token; `None` = one is made in `state_dir/admin.token`.
+    pub token: Option<Secret>,
+    /// TLS of the TCP address: demanded off loopback.
+    pub tls: Option<ListenerTls>,
+}
+
+/// A scoring service.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Label of metrics, target of routes.
+    pub name: String,
+    /// Where it is: one or more base URLs.
+    pub upstreams: Vec<UpstreamUrl>,
+    /// What is attached.
+    pub credential: Credential,
+    /// Header that carries it, lower case. Default `authorization`.
+    pub attach_header: String,
+    /// Text before the value. Default `Bearer `.
+    pub attach_prefix: String,
+    /// Send again what a reused HTTP/1.1 connection lost with no byte of answer, POST too.
+    pub retry_unanswered: bool,
+    /// How to connect.
+    pub connect: UpstreamConnect,
+    /// Requests in flight at once.
+    pub concurrency: usize,
+    /// Requests that may wait for a place.
+    pub queue: usize,
+}
+
+/// What an endpoint attaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing.
+    None,
+    /// Two slots from files or the environment.
+    Keys {
+        /// Slot Primary.
+        primary: Option<Secret>,
+        /// Slot Secondary.
+        secondary: Option<Secret>,
+        /// Which is attached; `auto` means primary here. The slot named has a value.
+        active: Slot,
+    },
+}
+
+/// One of a service's two keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// The first key.
+    Primary,
+    /// The second key.
+    Secondary,
+}
+
+/// Where an upstream is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpstreamUrl {
+    /// `https` when true, else `http`.
+    pub tls: bool,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port, 80 or 443 where none was written.
+    pub port: u16,
+    /// The scoring path, as written, begins with `/`; no query.
+    pub path: String,
+}
+
+/// How to connect to the upstreams of an endpoint.
+#[derive(Debug, Clone)]
+pub struct UpstreamConnect {
+    /// Which HTTP.
+    pub protocol: UpstreamProtocol,
+    /// Trust roots in place of the platform's, with the digest of their file.
+    pub ca: Option<(Arc<rustls::RootCertStore>, [u8; 32])>,
+    /// Name to verify and send as SNI in place of the URL's host.
+    pub server_name: Option<String>,
+    /// Client certificate.
+    pub client_certificate: Option<Certificate>,
+    /// An idle connection is closed after this. Default 30 s.
+    pub idle: Duration,
+    /// Connections per upstream at once. Default 1024.
+    pub max_connections: usize,
+    /// A connection takes no new request after this. Default 10 min.
+    pub max_age: Duration,
+}
+
+/// HTTP spoken to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum UpstreamProtocol {
+    /// TLS: by ALPN; plain: HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2 over TLS.
+    H2,
+    /// HTTP/2 with prior knowledge over plain TCP.
+    H2c,
+}
+
+/// One entry of `callers`.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// What stands in logs and the identity header.
+    pub name: String,
+    /// How it proves who it is.
+    pub kind: CallerKind,
+}
+
+/// How a caller proves who it is.
+#[derive(Debug, Clone)]
+pub enum CallerKind {
+    /// Anyone at all.
+    Anonymous,
+    /// A key, by digest.
+    Keys(Vec<CallerKey>),
+}
+
+/// A live key of a caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerKey {
+    /// SHA-256 of the key.
+    pub sha256: [u8; 32],
+    /// Unix seconds after which it is refused.
+    pub expires: Option<u64>,
+}
+
+/// One entry of `routes`.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Label of metrics: `name`, or host and path. Unique.
+    pub name: String,
+    /// `*`, `*.example.com` or an exact host, lower case, no port.
+    pub host: String,
+    /// Which paths.
+    pub path: PathMatch,
+    /// Allowed methods; empty = all (CONNECT and TRACE never).
+    pub methods: Vec<http::Method>,
+    /// Listener names; empty = all.
+    pub listeners: Vec<String>,
+    /// What happens.
+    pub action: Action,
+}
+
+/// Which paths a route takes; always in canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathMatch {
+    /// This path alone.
+    Exact(String),
+    /// This path and what is below it, on segment borders. `/` is everything.
+    Prefix(String),
+}
+
+/// What a route does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// 403 to everyone.
+    Deny,
+    /// Forward.
+    Forward(Box<Forward>),
+}
+
+/// Where and how a route forwards.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    /// Names of callers that may use it, in order.
+    pub callers: Vec<String>,
+    /// Name of the endpoint.
+    pub endpoint: String,
+    /// `attach: none`: nothing is attached.
+    pub attach: bool,
+    /// Replaces the matched prefix; `None` = the path is kept.
+    pub rewrite_prefix: Option<String>,
+    /// Where the caller's name is sent to the upstream, lower case.
+    pub identity_header: Option<String>,
+    /// Headers a caller may show its key in. Default `authorization`, `x-api-key`, `api-key`.
+    pub caller_headers: Vec<CallerHeader>,
+    /// Whole request, up to the response head. `None` = `timeouts.request`.
+    pub timeout: Option<Duration>,
+    /// Largest request body. `None` = `limits.body`.
+    pub body: Option<u64>,
+    /// Largest request body that is held for a resend. `None` = `limits.replay_body`.
+    pub replay_body: Option<u64>,
+    /// Request trailers that pass, lower case.
+    pub trailers: Vec<String>,
+    /// Characters refused in paths unless listed: `;`, `\`, `%2F`, `%5C`.
+    pub path_chars: PathChars,
+}
+
+/// A header a caller may show its key in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallerHeader {
+    /// `Authorization: Bearer KEY`.
+    Authorization,
+    /// `x-api-key: KEY`.
+    XApiKey,
+    /// `api-key: KEY`.
+    ApiKey,
+}
+
+/// Characters that a route lets through in paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PathChars {
+    /// `;`
+    pub semicolon: bool,
+    /// `\`
+    pub backslash: bool,
+    /// `%2F`
+    pub encoded_slash: bool,
+    /// `%5C`
+    pub encoded_backslash: bool,
+}
+
+/// `readiness`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Every endpoint.
+    All,
+    /// One at least.
+    Any,
+    /// These.
+    Named(Vec<String>),
+}
+
+/// `limits`; see `Default` for the numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Client connections of the process. 20,000.
+    pub max_connections: usize,
+    /// Client connections of one address; not for loopback or trusted proxies. 2,000.
+    pub per_address: usize,
+    /// Bytes of a request head. 32 KiB.
+    pub head: usize,
+    /// Header fields of a request. 100.
+    pub fields: usize,
+    /// Bytes of a request body. 100 MiB.
+    pub body: u64,
+    /// Bytes of a request body held for a resend. 1 MiB.
+    pub replay_body: u64,
+    /// Bytes held by all requests together. 64 MiB.
+    pub replay_total: u64,
+    /// Streams of one HTTP/2 connection. 100.
+    pub h2_streams: u32,
+    /// Requests that wait for a token. 16,384.
+    pub token_waiters: usize,
+    /// Share of the cgroup's memory above which new requests are answered 503. 0.90.
+    pub memory: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 20_000,
+            per_address: 2_000,
+            head: 32 << 10,
+            fields: 100,
+            body: 100 << 20,
+            replay_body: 1 << 20,
+            replay_total: 64 << 20,
+            h2_streams: 100,
+            token_waiters: 16_384,
+            memory: 0.90,
+        }
+    }
+}
+
+/// `timeouts`; see `Default` for the numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TLS handshake. 10 s.
+    pub tls_handshake: Duration,
+    /// Request head, total. 10 s.
+    pub request_head: Duration,
+    /// Keep-alive connection with nothing in flight. 75 s.
+    pub idle: Duration,
+    /// TCP and TLS to an upstream. 5 s.
+    pub connect: Duration,
+    /// From the request sent to the response head. 5 min.
+    pub response_head: Duration,
+    /// From the request head to the response head. 5 min.
+    pub request: Duration,
+    /// A caller that uploads or reads stands still. 30 s.
+    pub stall: Duration,
+    /// A response stream with nothing from the upstream. 15 min.
+    pub stream_idle: Duration,
+    /// SIGTERM to closing the listeners. 5 s.
+    pub lame_duck: Duration,
+    /// Listeners closed to everything closed. 30 s.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            tls_handshake: seconds(10),
+            request_head: seconds(10),
+            idle: seconds(75),
+            connect: seconds(5),
+            response_head: seconds(300),
+            request: seconds(300),
+            stall: seconds(30),
+            stream_idle: seconds(900),
+            lame_duck: seconds(5),
+            drain: seconds(30),
+        }
+    }
+}
+
+/// `log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`. Default info.
+    pub level: tracing::Level,
+    /// JSON lines (default in `run`) or text.
+    pub json: bool,
+    /// Which requests are logged.
+    pub access: Access,
+}
+
+/// `log.access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// None.
+    Off,
+    /// Those answered 400 and above.
+    #[default]
+    Errors,
+    /// All.
+    All,
+}

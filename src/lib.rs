@@ -1,0 +1,5 @@
+//! scoregate: an authenticating reverse proxy for deployed machine-learning web services.
+#![forbid(unsafe_op_in_unsafe_fn)]
+
+pub mod config;
+pub mod secret;
