@@ -1,5 +1,9 @@
 //! scoregate: an authenticating reverse proxy for deployed machine-learning web services.
-#![forbid(unsafe_op_in_unsafe_fn)]
 
+pub mod clock;
 pub mod config;
+pub mod ids;
+pub mod proxy;
 pub mod secret;
+pub mod snapshot;
+pub mod telemetry;

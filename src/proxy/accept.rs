@@ -1,0 +1,254 @@
+//! Accepting connections: one thread per listener, which hands each raw socket to the worker with the fewest connections.
+//!
+//! Never ends for an error of one connection. Out of descriptors it refuses at once instead of leaving callers to wait: a spare
+//! descriptor is closed, the connection taken and dropped, and the spare opened again.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+use tokio::sync::mpsc;
+
+use super::worker::{Gauges, Message};
+use crate::{
+    ids::ListenerId,
+    snapshot::{Network, SnapshotCell},
+    telemetry::metrics::Metrics,
+};
+
+/// How long accepting rests after an error that is not one connection's (Linux: ENOBUFS, ENOMEM).
+const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket, not yet known to any runtime.
+    pub stream: TcpStream,
+    /// Who it is.
+    pub peer: SocketAddr,
+    /// Where it came in.
+    pub listener: ListenerId,
+    /// Its place among all connections.
+    pub permit: Permit,
+}
+
+/// Where a worker gets its messages, and how busy it is.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    /// The inbox.
+    pub inbox: mpsc::UnboundedSender<Message>,
+    /// How busy it is.
+    pub gauges: Arc<Gauges>,
+}
+
+/// Caps on connections, over all listeners. Touched once per connection, never per request.
+#[derive(Debug)]
+pub struct Caps {
+    open: AtomicUsize,
+    max: AtomicUsize,
+    max_per_address: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Caps {
+    /// Caps in force from the start.
+    #[must_use]
+    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            max: AtomicUsize::new(max),
+            max_per_address: AtomicUsize::new(max_per_address),
+            by_address: Mutex::default(),
+        })
+    }
+
+    /// New caps, for connections from now on.
+    pub fn set(&self, max: usize, max_per_address: usize) {
+        self.max.store(max, Relaxed);
+        self.max_per_address.store(max_per_address, Relaxed);
+    }
+
+    /// Open connections.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    /// A place for a connection; `exempt` addresses have no cap of their own.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn admit(self: &Arc<Self>, address: IpAddr, exempt: bool) -> Result<Permit, &'static str> {
+        if self.open.fetch_add(1, Relaxed) >= self.max.load(Relaxed) {
+            self.open.fetch_sub(1, Relaxed);
+            return Err("max_connections");
+        }
+        let mut permit = Permit { caps: Arc::clone(self), address: None };
+        if !exempt {
+            let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = by_address.entry(address).or_default();
+            if *open >= self.max_per_address.load(Relaxed) {
+                return Err("per_address");
+            }
+            *open += 1;
+            permit.address = Some(address);
+        }
+        Ok(permit)
+    }
+}
+
+/// A connection's place among all connections.
+#[derive(Debug)]
+pub struct Permit {
+    caps: Arc<Caps>,
+    address: Option<IpAddr>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.caps.open.fetch_sub(1, Relaxed);
+        let Some(address) = self.address else { return };
+        let mut by_address = self.caps.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = by_address.get_mut(&address) {
+            *open -= 1;
+            if *open == 0 {
+                by_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// An acceptor's surroundings.
+#[derive(Debug)]
+pub struct Acceptor {
+    /// The listener's identity.
+    pub listener: ListenerId,
+    /// Its name, for logs.
+    pub name: String,
+    /// Caps.
+    pub caps: Arc<Caps>,
+    /// Workers to choose from.
+    pub workers: Vec<WorkerHandle>,
+    /// For `trusted_proxies`.
+    pub snapshots: Arc<SnapshotCell>,
+    /// For refusals.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Acceptor {
+    /// Accepts until the other end of `stop` is dropped. Call it on a thread of its own; the socket is closed when it returns.
+    ///
+    /// # Errors
+    /// Where the socket cannot be watched at all.
+    pub fn run(self, socket: &TcpListener, stop: &UnixStream) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let mut spare = File::open("/dev/null").ok();
+        let mut resting = false;
+        loop {
+            let readable = if resting { PollFlags::empty() } else { PollFlags::IN };
+            let mut watched = [PollFd::new(stop, PollFlags::IN), PollFd::new(socket, readable)];
+            match poll(&mut watched, resting.then_some(&REST)) {
+                Ok(_) => resting = false,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if !watched[0].revents().is_empty() {
+                return Ok(());
+            }
+            match socket.accept() {
+                Ok((stream, peer)) => self.hand_over(stream, peer),
+                Err(error) if is_out_of_descriptors(&error) => {
+                    drop(spare.take());
+                    drop(socket.accept());
+                    spare = File::open("/dev/null").ok();
+                    self.metrics.limit_hits.with_label_values(&["descriptors"]).inc();
+                    tracing::error!(
+                        listener = self.name,
+                        "out of file descriptors: connection refused; raise `ulimit -n`"
+                    );
+                }
+                Err(error) if is_one_connections(&error) => {}
+                Err(error) => {
+                    tracing::error!(listener = self.name, %error, "cannot accept connections for the moment");
+                    resting = true;
+                }
+            }
+        }
+    }
+
+    fn hand_over(&self, stream: TcpStream, peer: SocketAddr) {
+        let exempt = peer.ip().to_canonical().is_loopback() || self.is_trusted(peer.ip());
+        let permit = match self.caps.admit(peer.ip().to_canonical(), exempt) {
+            Ok(permit) => permit,
+            Err(limit) => {
+                self.metrics.limit_hits.with_label_values(&[limit]).inc();
+                return;
+            }
+        };
+        if stream.set_nonblocking(true).is_err() || stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let Some(worker) = self.workers.iter().min_by_key(|worker| worker.gauges.connections.load(Relaxed)) else {
+            return;
+        };
+        worker.gauges.connections.fetch_add(1, Relaxed);
+        let accepted = Accepted { stream, peer, listener: self.listener, permit };
+        if worker.inbox.send(Message::Accepted(accepted)).is_err() {
+            worker.gauges.connections.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        let snapshot = self.snapshots.load();
+        let networks: &[Network] = snapshot.listener(self.listener).map_or(&[], |listener| &listener.trusted_proxies);
+        networks.iter().any(|network| network.contains(peer))
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code == Some(Errno::MFILE.raw_os_error()) || code == Some(Errno::NFILE.raw_os_error())
+}
+
+/// Errors of a connection that went away before it was accepted (accept(2)).
+fn is_one_connections(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caps_hold_and_places_come_back() {
+        let caps = Caps::new(3, 1);
+        let one: IpAddr = "10.0.0.1".parse().unwrap();
+        let two: IpAddr = "10.0.0.2".parse().unwrap();
+        let first = caps.admit(one, false).unwrap();
+        assert_eq!(caps.admit(one, false).unwrap_err(), "per_address");
+        let _second = caps.admit(two, false).unwrap();
+        let _third = caps.admit(one, true).unwrap();
+        assert_eq!(caps.admit(two, true).unwrap_err(), "max_connections");
+        drop(first);
+        assert!(caps.admit(one, false).is_ok());
+        assert_eq!(caps.open(), 2);
+    }
+}

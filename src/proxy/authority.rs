@@ -1,0 +1,119 @@
+//! Which host a request is for: exactly one, valid, and the same wherever the request says it (RFC 9112 section 3.2).
+
+use http::{HeaderMap, Uri, header};
+
+use super::reject::Reject;
+
+/// The host of a request, as it was written, without its port.
+///
+/// # Errors
+/// `bad_request` where there is none, where there are two, where one is not valid, or where two places disagree.
+pub fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Result<&'h str, Reject> {
+    let mut fields = headers.get_all(header::HOST).iter();
+    let field = match fields.next() {
+        Some(value) => Some(value.to_str().map_err(|_| INVALID)?),
+        None => None,
+    };
+    if fields.next().is_some() {
+        return Err(Reject::BadRequest("the request has more than one host header"));
+    }
+    // Absolute-form in HTTP/1.1, `:authority` in HTTP/2.
+    let target = uri.authority().map(http::uri::Authority::as_str);
+    let authority = match (target, field) {
+        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => {
+            return Err(Reject::BadRequest("the host header differs from the request target"));
+        }
+        (Some(authority), _) | (None, Some(authority)) => authority,
+        (None, None) => return Err(Reject::BadRequest("the request has no host")),
+    };
+    host_without_port(authority).ok_or(INVALID)
+}
+
+const INVALID: Reject = Reject::BadRequest("the request's host is not valid");
+
+/// Splits `host[:port]`, refusing what RFC 3986 section 3.2.2 does not allow; brackets of an IPv6 address are taken off.
+fn host_without_port(authority: &str) -> Option<&str> {
+    if authority.len() > 255 + 6 {
+        return None;
+    }
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, after) = rest.split_once(']')?;
+        let address_ok =
+            address.len() >= 2 && address.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+        if !address_ok {
+            return None;
+        }
+        (address, after)
+    } else {
+        let end = authority.find(':').unwrap_or(authority.len());
+        let (name, after) = authority.split_at(end);
+        let name_ok = !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+        if !name_ok {
+            return None;
+        }
+        (name, after)
+    };
+    match port.strip_prefix(':') {
+        None if port.is_empty() => Some(host),
+        Some(digits)
+            if digits.len() <= 5
+                && digits.bytes().all(|b| b.is_ascii_digit())
+                && digits.parse::<u32>().unwrap_or(0) <= 65_535 =>
+        {
+            Some(host)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn host(uri: &str, hosts: &[&str]) -> Result<String, &'static str> {
+        let uri: Uri = uri.parse().expect("uri");
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, HeaderValue::from_bytes(host.as_bytes()).expect("value"));
+        }
+        host_of(&uri, &headers).map(ToOwned::to_owned).map_err(Reject::message)
+    }
+
+    #[test]
+    fn one_valid_host_is_taken() {
+        assert_eq!(host("/", &["example.com"]), Ok("example.com".into()));
+        assert_eq!(host("/", &["example.com:8443"]), Ok("example.com".into()));
+        assert_eq!(host("/", &["[::1]:80"]), Ok("::1".into()));
+        assert_eq!(host("/", &["a:"]), Ok("a".into()), "RFC 3986 section 3.2.3 allows an empty port");
+        assert_eq!(host("/", &["127.0.0.1"]), Ok("127.0.0.1".into()));
+        assert_eq!(host("http://a.b/", &["A.b"]), Ok("a.b".into()));
+        assert_eq!(host("http://a.b/", &[]), Ok("a.b".into()));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for hosts in [
+            &[][..],
+            &["a", "a"],
+            &["a@b"],
+            &["x/y"],
+            &["a, b"],
+            &["a b"],
+            &[""],
+            &["a:99999"],
+            &["a:80:80"],
+            &["[::1"],
+            &["[zz]"],
+            &["::1"],
+            &["\u{e9}"],
+        ] {
+            assert!(host("/", hosts).is_err(), "{hosts:?}");
+        }
+        assert!(host("/", &[&"a".repeat(10_000)]).is_err());
+        assert!(host("http://a/", &["b"]).is_err());
+        assert!(host("http://a:80/", &["a:81"]).is_err());
+    }
+}

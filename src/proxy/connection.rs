@@ -1,0 +1,193 @@
+//! A client connection as its requests and the worker's sweep see it, and the leash on the task that drives it.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use http::HeaderValue;
+
+use super::stream::{IoWatch, Phase};
+use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
+
+/// How long a client that was told to go may take to close before it is cut off.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A client connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where it came in.
+    pub listener: ListenerId,
+    /// Who it is.
+    pub peer: SocketAddr,
+    /// The peer's address, as text, ready for `X-Forwarded-For`.
+    pub address: HeaderValue,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// What its stream says.
+    pub watch: Arc<IoWatch>,
+    /// The leash on its task.
+    pub leash: Rc<Leash>,
+    in_flight: Cell<u32>,
+    /// Place in the worker's list.
+    pub(super) slot: Cell<usize>,
+}
+
+impl Connection {
+    /// A connection with nothing in flight.
+    pub fn new(listener: ListenerId, peer: SocketAddr, tls: bool, watch: Arc<IoWatch>) -> Rc<Self> {
+        let address = HeaderValue::from_str(&peer.ip().to_canonical().to_string());
+        Rc::new(Self {
+            listener,
+            peer,
+            address: address.unwrap_or(HeaderValue::from_static("unknown")),
+            tls,
+            watch,
+            leash: Rc::default(),
+            in_flight: Cell::new(0),
+            slot: Cell::new(usize::MAX),
+        })
+    }
+
+    /// A request's head was read.
+    pub fn request_began(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.watch.enter(Phase::Busy);
+    }
+
+    /// A request's answer is over.
+    pub fn request_ended(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        if self.in_flight.get() == 0 && self.watch.phase().0 == Phase::Busy {
+            self.watch.enter(Phase::Idle);
+        }
+    }
+
+    /// Requests in flight.
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    /// Called by the worker's sweep: ends what stood still too long, and names the time-out that ran out.
+    pub fn judge(&self, now: Moment, timeouts: &Timeouts) -> Option<&'static str> {
+        if self.leash.order() == Order::Cut {
+            return None;
+        }
+        if self.watch.blocked_since().is_some_and(|since| now.since(since) > timeouts.stall) {
+            self.leash.cut();
+            return Some("stall");
+        }
+        let (phase, since) = self.watch.phase();
+        let stood = now.since(since);
+        match phase {
+            Phase::Head if stood > timeouts.request_head => {
+                self.leash.cut();
+                Some("request_head")
+            }
+            Phase::Idle if stood > timeouts.idle + LINGER => {
+                self.leash.cut();
+                Some("idle")
+            }
+            Phase::Idle if stood > timeouts.idle && self.leash.order() == Order::Go => {
+                self.leash.finish();
+                Some("idle")
+            }
+            Phase::Lingering if stood > LINGER => {
+                self.leash.cut();
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a connection's task is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Order {
+    /// Go on.
+    #[default]
+    Go,
+    /// Answer what has begun, then close.
+    Finish,
+    /// Drop everything now.
+    Cut,
+}
+
+/// Ends a task from the outside. Held by the task that drives an HTTP/1 connection or one HTTP/2 stream.
+#[derive(Debug, Default)]
+pub struct Leash {
+    order: Cell<Order>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Leash {
+    /// The order in force.
+    pub const fn order(&self) -> Order {
+        self.order.get()
+    }
+
+    /// Answer what has begun, then close.
+    pub fn finish(&self) {
+        self.give(Order::Finish);
+    }
+
+    /// Drop everything now.
+    pub fn cut(&self) {
+        self.give(Order::Cut);
+    }
+
+    fn give(&self, order: Order) {
+        self.order.set(self.order.get().max(order));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The order in force; whoever polls is woken when it changes.
+    pub fn poll_order(&self, cx: &Context<'_>) -> Order {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.order.get()
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A task that ends early when its leash is cut.
+    #[derive(Debug)]
+    pub struct Leashed<F> {
+        #[pin]
+        future: Option<F>,
+        leash: Rc<Leash>,
+    }
+}
+
+impl<F> Leashed<F> {
+    /// Puts a task on a leash.
+    pub const fn new(future: F, leash: Rc<Leash>) -> Self {
+        Self { future: Some(future), leash }
+    }
+}
+
+impl<F: Future> Future for Leashed<F> {
+    /// None where the leash was cut first.
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if this.leash.poll_order(cx) == Order::Cut {
+            this.future.set(None);
+        }
+        match this.future.as_pin_mut() {
+            Some(future) => future.poll(cx).map(Some),
+            None => Poll::Ready(None),
+        }
+    }
+}

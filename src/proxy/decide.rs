@@ -1,0 +1,151 @@
+//! Every choice about a request, before anything is done about it: pure, synchronous, complete.
+//!
+//! Called by `pipeline` with the snapshot, the connection's facts and the head. No IO, no await, no lock, no clock of its own.
+
+use std::borrow::Cow;
+
+use http::{Method, Version, request::Parts};
+
+use super::{
+    auth::Caller,
+    authority,
+    headers::framing,
+    path::{self, Special},
+    reject::Reject,
+    route::{Action, Forward, Route},
+    upstream::balance,
+};
+use crate::{
+    clock::Tick,
+    snapshot::{ListenerPolicy, Snapshot},
+};
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub struct Plan<'s> {
+    /// The route, for its name.
+    pub route: &'s Route,
+    /// How it forwards.
+    pub forward: &'s Forward,
+    /// Proof that the caller was let in.
+    pub caller: Caller,
+    /// The path below the upstream's base: canonical, rewritten, begins with `/`.
+    pub path: Cow<'s, str>,
+    /// Whether `path` is the request's own, letter by letter.
+    pub path_unchanged: bool,
+    /// Two upstreams of which the less loaded is taken: positions in the endpoint.
+    pub candidates: (usize, usize),
+    /// Length of the body, where it is known.
+    pub content_length: Option<u64>,
+}
+
+/// Why a request is refused, and by which route, if it got that far.
+#[derive(Debug)]
+pub struct Refusal<'s> {
+    /// The answer.
+    pub reject: Reject,
+    /// For metrics, and for `allow` in a 405.
+    pub route: Option<&'s Route>,
+}
+
+impl From<Reject> for Refusal<'_> {
+    fn from(reject: Reject) -> Self {
+        Self { reject, route: None }
+    }
+}
+
+/// Decides about a request.
+///
+/// # Errors
+/// The first rule that the request breaks, in the order: method, framing, host, path, route, size, caller.
+pub fn decide<'s>(
+    snapshot: &'s Snapshot,
+    listener: &ListenerPolicy,
+    head: &'s Parts,
+    tick: Tick,
+) -> Result<Plan<'s>, Refusal<'s>> {
+    if head.method == Method::CONNECT {
+        return Err(Reject::UpgradeRefused.into());
+    }
+    if head.method == Method::TRACE {
+        return Err(Reject::MethodNotAllowed.into());
+    }
+    framing::check_request(head.version, &head.headers)?;
+    let host = authority::host_of(&head.uri, &head.headers)?;
+    if !listener.serves(host) {
+        return Err(Reject::Misdirected.into());
+    }
+    let raw = raw_path(head)?;
+    let canonical =
+        path::canonicalize(raw).map_err(|_| Reject::BadRequest("the request's path has no canonical form"))?;
+    let route = snapshot
+        .routes
+        .find(listener.id, host, &canonical.path, &head.method)
+        .map_err(|missing| Refusal { reject: missing.reject, route: missing.route })?;
+    let refuse = |reject| Refusal { reject, route: Some(route) };
+
+    let Action::Forward(forward) = &route.action else { return Err(refuse(Reject::RouteDenied)) };
+    if canonical.special != Special::NONE && !canonical.special.allowed_by(forward.special) {
+        return Err(refuse(Reject::BadRequest("the request's path has characters that this route does not allow")));
+    }
+    let content_length = framing::content_length(&head.headers).map_err(refuse)?;
+    let caller = forward.callers.verify(&snapshot.keys, &head.headers, tick.unix).map_err(refuse)?;
+    if content_length.is_some_and(|length| length > forward.body) {
+        return Err(refuse(Reject::RequestTooLarge));
+    }
+    let Some(endpoint) = snapshot.endpoints.get(forward.endpoint) else { return Err(refuse(Reject::NoRoute)) };
+    let unchanged = matches!(canonical.path, Cow::Borrowed(_)) && forward.rewrite.is_none();
+    Ok(Plan {
+        route,
+        forward,
+        caller,
+        path: rewrite(canonical.path, &route.matched, forward.rewrite.as_deref()),
+        path_unchanged: unchanged,
+        candidates: balance::draw_two(endpoint.backends.len(), tick.dice),
+        content_length,
+    })
+}
+
+/// The path of the request target; `*` only with OPTIONS (RFC 9112 section 3.2.4), where it stands for `/`.
+fn raw_path(head: &Parts) -> Result<&str, Reject> {
+    let path = head.uri.path();
+    match path {
+        "*" if head.method == Method::OPTIONS && head.version != Version::HTTP_2 => Ok("/"),
+        "" if head.uri.authority().is_some() => Ok("/"),
+        _ => Ok(path),
+    }
+}
+
+/// Replaces the matched prefix. What is left always begins with `/`.
+fn rewrite<'a>(path: Cow<'a, str>, matched: &str, replacement: Option<&str>) -> Cow<'a, str> {
+    let Some(replacement) = replacement else { return path };
+    let rest = path.strip_prefix(matched).unwrap_or(&path);
+    let mut rewritten = String::with_capacity(replacement.len() + rest.len() + 1);
+    rewritten.push_str(replacement.trim_end_matches('/'));
+    rewritten.push_str(rest);
+    if rewritten.is_empty() {
+        rewritten.push('/');
+    }
+    Cow::Owned(rewritten)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewrite_replaces_the_matched_prefix_and_nothing_else() {
+        for (path, matched, replacement, expected) in [
+            ("/iris/score", "/iris", Some("/"), "/score"),
+            ("/iris", "/iris", Some("/"), "/"),
+            ("/iris/", "/iris", Some("/"), "/"),
+            ("/iris/score", "/iris", Some("/v1"), "/v1/score"),
+            ("/iris", "/iris", Some("/v1/"), "/v1"),
+            ("/score", "", Some("/v1"), "/v1/score"),
+            ("/iris/iris", "/iris", Some("/"), "/iris"),
+            ("/iris/score", "/iris", None, "/iris/score"),
+        ] {
+            assert_eq!(rewrite(path.into(), matched, replacement), expected, "{path} {matched} {replacement:?}");
+        }
+    }
+}

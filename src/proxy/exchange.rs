@@ -1,0 +1,326 @@
+//! One request and its answer, from the head to the last byte: what its parts tell each other, and its deadlines.
+//!
+//! Made by `pipeline`, shared by the handler and both bodies, all on one worker. The worker's sweep calls [`Exchange::judge`];
+//! no timer exists per request. When the last part lets go, the exchange is counted and logged (`Worker::finish`).
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use http::HeaderValue;
+
+use super::{
+    body::Upload,
+    connection::Connection,
+    reject::Reject,
+    upstream::admission::Place,
+    worker::{RouteMeter, Worker},
+};
+use crate::clock::Moment;
+
+/// The slowest caller that is served: bytes per second, judged once it was waited for that long in all.
+const MINIMUM_RATE: u64 = 240;
+const RATE_GRACE: Duration = Duration::from_secs(5);
+/// How long an upstream may leave `Expect: 100-continue` unanswered before the body is sent all the same (RFC 9110 section
+/// 10.1.1 forbids waiting for ever).
+const EXPECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The time-outs of an exchange, from the snapshot it began in.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// From the head to the response head.
+    pub request: Duration,
+    /// From the request sent to the response head.
+    pub response_head: Duration,
+    /// A caller that stands still.
+    pub stall: Duration,
+    /// A response stream with nothing from the upstream.
+    pub stream_idle: Duration,
+}
+
+/// Waiting for a caller, to send or to read: how long in all, and for how much.
+#[derive(Debug, Default)]
+pub struct Pace {
+    bytes: Cell<u64>,
+    waited: Cell<Duration>,
+    since: Cell<Option<Moment>>,
+}
+
+impl Pace {
+    /// The caller's turn begins.
+    pub fn wait(&self, now: Moment) {
+        if self.since.get().is_none() {
+            self.since.set(Some(now));
+        }
+    }
+
+    /// The caller's turn ended, with this many bytes.
+    pub fn progress(&self, now: Moment, bytes: usize) {
+        if let Some(since) = self.since.take() {
+            self.waited.set(self.waited.get() + now.since(since));
+        }
+        self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    /// Bytes in all.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    fn too_slow(&self, now: Moment, stall: Duration) -> bool {
+        let Some(since) = self.since.get() else { return false };
+        let wait = now.since(since);
+        let waited = self.waited.get() + wait;
+        let due = MINIMUM_RATE * waited.saturating_sub(RATE_GRACE).as_secs();
+        wait > stall || self.bytes.get() < due
+    }
+}
+
+/// Where an exchange stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No response head yet. The moments are those at which the caller is told that there will be none.
+    Awaiting { until: Moment },
+    /// The head was handed to the caller; the upstream's turn since then, if it is the upstream's turn.
+    Streaming { upstream_since: Option<Moment> },
+}
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The worker it lives on.
+    pub worker: Rc<Worker>,
+    /// The connection it came over.
+    pub connection: Rc<Connection>,
+    /// When the head was read.
+    pub started: Moment,
+    /// `x-request-id` of request and answer.
+    pub request_id: HeaderValue,
+    /// The request body's shared side.
+    pub upload: RefCell<Upload>,
+    /// The caller sending.
+    pub sending: Pace,
+    /// The caller reading.
+    pub reading: Pace,
+    /// What goes into metrics and the access log.
+    pub record: Record,
+    /// The place among the endpoint's requests in flight; given back with the exchange.
+    pub place: RefCell<Option<Place>>,
+    deadlines: Deadlines,
+    stage: Cell<Stage>,
+    verdict: Cell<Option<Reject>>,
+    waker: RefCell<Option<Waker>>,
+    leash: Rc<super::connection::Leash>,
+    /// Place in the worker's list.
+    pub(super) slot: Cell<usize>,
+}
+
+/// Keeps an exchange going. Held by the handler, then by the response body; whichever lets go last, however it ends, the
+/// request body's remains go, the place is free and the record is written.
+#[derive(Debug)]
+pub struct Watched(pub Rc<Exchange>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.worker.finish(&self.0);
+    }
+}
+
+/// What goes into metrics and the access log, filled in as it becomes known.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Where the request is counted.
+    pub meter: RefCell<Option<Rc<RouteMeter>>>,
+    /// Status of the answer; 0 = none was sent.
+    pub status: Cell<u16>,
+    /// Our own failure, if it was one.
+    pub reject: Cell<Option<Reject>>,
+    /// Only where something is logged: who, what, where.
+    pub logged: RefCell<Option<Logged>>,
+    /// The answer was handed over to its last byte.
+    pub complete: Cell<bool>,
+}
+
+/// The part of an access log record that costs something to keep.
+#[derive(Debug)]
+pub struct Logged {
+    /// Method.
+    pub method: http::Method,
+    /// Target, for its path.
+    pub uri: http::Uri,
+    /// Name of the caller.
+    pub caller: Option<Box<str>>,
+    /// Address of the upstream.
+    pub upstream: Option<Box<str>>,
+}
+
+impl Exchange {
+    /// Begins an exchange; its worker starts to watch it.
+    pub fn begin(
+        worker: &Rc<Worker>,
+        connection: &Rc<Connection>,
+        request_id: HeaderValue,
+        deadlines: Deadlines,
+        started: Moment,
+    ) -> Watched {
+        let exchange = Rc::new(Self {
+            worker: Rc::clone(worker),
+            connection: Rc::clone(connection),
+            started,
+            request_id,
+            upload: RefCell::default(),
+            sending: Pace::default(),
+            reading: Pace::default(),
+            record: Record::default(),
+            place: RefCell::default(),
+            deadlines,
+            stage: Cell::new(Stage::Awaiting { until: started + deadlines.request }),
+            verdict: Cell::default(),
+            waker: RefCell::default(),
+            leash: worker.current_leash(connection),
+            slot: Cell::new(usize::MAX),
+        });
+        connection.request_began();
+        worker.watch_exchange(&exchange);
+        Watched(exchange)
+    }
+
+    /// Sets the route's own time-out in place of the general one.
+    pub fn limit_request(&self, request: Duration) {
+        if let Stage::Awaiting { .. } = self.stage.get() {
+            self.stage.set(Stage::Awaiting { until: self.started + request });
+        }
+    }
+
+    /// The request goes out now: from here `response_head` holds as well.
+    pub fn sent(&self, now: Moment) {
+        if let Stage::Awaiting { until } = self.stage.get() {
+            self.stage.set(Stage::Awaiting { until: until.min(now + self.deadlines.response_head) });
+        }
+    }
+
+    /// The response head was handed to the caller: from here `stream_idle` and `stall` hold.
+    pub fn head_sent(&self) {
+        self.stage.set(Stage::Streaming { upstream_since: None });
+    }
+
+    /// It is the upstream's turn to send.
+    pub fn awaits_upstream(&self, now: Moment) {
+        self.reading.progress(now, 0);
+        if let Stage::Streaming { upstream_since: None } = self.stage.get() {
+            self.stage.set(Stage::Streaming { upstream_since: Some(now) });
+        }
+    }
+
+    /// It is the caller's turn to read what was handed over.
+    pub fn awaits_caller(&self, now: Moment, bytes: usize) {
+        self.stage.set(Stage::Streaming { upstream_since: None });
+        self.reading.progress(now, bytes);
+        self.reading.wait(now);
+    }
+
+    /// Awaits something until the exchange's time is up.
+    ///
+    /// # Errors
+    /// The verdict of the sweep, if it came first.
+    pub async fn within<F: Future>(&self, future: F) -> Result<F::Output, Reject> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Some(verdict) = self.verdict.get() {
+                return Poll::Ready(Err(verdict));
+            }
+            match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Ok(output)),
+                Poll::Pending => {
+                    self.remember(cx);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Remembers whom to wake when a verdict is given.
+    pub fn remember(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// The verdict, if one was given.
+    pub fn verdict(&self) -> Option<Reject> {
+        self.verdict.get()
+    }
+
+    /// Called by the worker's sweep. Names the time-out that ran out, if one did.
+    pub fn judge(&self, now: Moment) -> Option<&'static str> {
+        if self.verdict.get().is_some() {
+            return None;
+        }
+        let stall = self.deadlines.stall;
+        if let Ok(upload) = self.upload.try_borrow() {
+            upload.lose_patience(now, EXPECT_PATIENCE);
+        }
+        match self.stage.get() {
+            Stage::Awaiting { .. } if self.sending.too_slow(now, stall) => {
+                self.condemn(Reject::RequestTimeout, "stall")
+            }
+            Stage::Awaiting { until } if now >= until => self.condemn(Reject::UpstreamTimeout, "request"),
+            Stage::Streaming { .. } if self.sending.too_slow(now, stall) || self.reading.too_slow(now, stall) => {
+                self.leash.cut();
+                self.condemn(Reject::RequestTimeout, "stall")
+            }
+            Stage::Streaming { upstream_since: Some(since) } if now.since(since) > self.deadlines.stream_idle => {
+                self.condemn(Reject::UpstreamTimeout, "stream_idle")
+            }
+            _ => None,
+        }
+    }
+
+    fn condemn(&self, verdict: Reject, timeout: &'static str) -> Option<&'static str> {
+        self.verdict.set(Some(verdict));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        Some(timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Moment {
+        Moment::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_caller_may_pause_but_not_for_long_and_not_trickle() {
+        let stall = Duration::from_secs(30);
+        let pace = Pace::default();
+        assert!(!pace.too_slow(at(1_000), stall), "nobody waits for the caller");
+        pace.wait(at(0));
+        assert!(!pace.too_slow(at(5), stall));
+        assert!(pace.too_slow(at(7), stall), "no byte in seven seconds is under the minimum rate");
+        pace.progress(at(6), 100_000);
+        pace.wait(at(6));
+        assert!(!pace.too_slow(at(36), stall));
+        assert!(pace.too_slow(at(37), stall), "a pause longer than the stall time-out");
+    }
+
+    #[test]
+    fn time_that_is_not_the_callers_does_not_count() {
+        let pace = Pace::default();
+        pace.wait(at(0));
+        pace.progress(at(1), 10);
+        assert!(!pace.too_slow(at(500), Duration::from_secs(30)));
+        pace.wait(at(500));
+        assert!(!pace.too_slow(at(504), Duration::from_secs(30)));
+    }
+}

@@ -1,0 +1,86 @@
+//! Which request it is: `x-request-id`, `x-ms-client-request-id`, `x-ms-request-id` and W3C `traceparent`.
+//!
+//! A caller's ids are kept. One that is longer than 100 characters or has anything but visible ASCII is replaced, since Azure's
+//! container server answers 431 to longer ones and logs must not be written by callers.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// `x-request-id`
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_MS_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
+const X_MS_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Longest id that passes, characters (azureml-inference-server-http answers 431 above).
+const MAX_ID: usize = 100;
+
+/// The id of a request: the caller's if it is sound, else one made of `random`.
+pub fn request_id(headers: &HeaderMap, random: impl FnOnce() -> u128) -> HeaderValue {
+    match headers.get(X_REQUEST_ID) {
+        Some(id) if is_sound(id) => id.clone(),
+        _ => generate(random()),
+    }
+}
+
+/// Puts the ids of a request in order.
+pub fn set_ids(headers: &mut HeaderMap, id: &HeaderValue) {
+    headers.insert(X_REQUEST_ID, id.clone());
+    for name in [X_MS_CLIENT_REQUEST_ID, X_MS_REQUEST_ID] {
+        if headers.get(&name).is_some_and(|value| !is_sound(value)) {
+            headers.insert(name, id.clone());
+        }
+    }
+    if headers.get(TRACEPARENT).is_some_and(|value| !is_sound(value)) {
+        headers.remove(TRACEPARENT);
+    }
+}
+
+fn is_sound(id: &HeaderValue) -> bool {
+    let id = id.as_bytes();
+    (1..=MAX_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+}
+
+/// 32 hexadecimal digits.
+fn generate(random: u128) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [b'0'; 32];
+    for (digit, shift) in digits.iter_mut().zip((0..128).step_by(4)) {
+        *digit = HEX.get((random >> shift) as usize & 15).copied().unwrap_or(b'0');
+    }
+    HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(fields: &[(&'static str, &str)]) -> (String, HeaderMap) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).expect("value"));
+        }
+        let id = request_id(&headers, || 0xabc);
+        set_ids(&mut headers, &id);
+        (id.to_str().expect("ascii").to_owned(), headers)
+    }
+
+    #[test]
+    fn sound_ids_are_kept() {
+        let (id, headers) =
+            after(&[("x-request-id", "abc-1"), ("x-ms-client-request-id", "c"), ("traceparent", "00-a-b-01")]);
+        assert_eq!(id, "abc-1");
+        assert_eq!(headers[X_MS_CLIENT_REQUEST_ID], "c");
+        assert_eq!(headers[TRACEPARENT], "00-a-b-01");
+    }
+
+    #[test]
+    fn others_are_replaced() {
+        let long = "x".repeat(101);
+        for bad in [long.as_str(), "", "a b", "caf\u{e9}"] {
+            let (id, headers) = after(&[("x-request-id", bad), ("x-ms-client-request-id", bad), ("traceparent", bad)]);
+            assert_eq!((id.len(), &id[..4]), (32, "cba0"), "{bad:?}");
+            assert_eq!(headers[X_MS_CLIENT_REQUEST_ID], id);
+            assert!(!headers.contains_key(TRACEPARENT));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The table of contents of the proxy: one request, from its head to its answer.
+
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+
+use super::{
+    body::ResponseBody,
+    connection::Connection,
+    decide::decide,
+    exchange::{Deadlines, Exchange, Logged, Watched},
+    forward::{self, Outbound},
+    headers::trace,
+    reject::Reject,
+    respond::{Manner, respond},
+    worker::Worker,
+};
+use crate::snapshot::{Access, Snapshot};
+
+/// Answers a request: by its upstream, or by ourselves. Never fails: every failure is an answer.
+pub async fn handle(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let tick = worker.tick();
+    let view = worker.view();
+    let (head, body) = request.into_parts();
+    let request_id = trace::request_id(&head.headers, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
+    let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
+    let grpc = is_grpc(&head.headers);
+
+    let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
+    let policy = listener.and_then(|at| view.snapshot.listeners.get(at));
+    let decision = match policy {
+        Some(_) if worker.overloaded() => {
+            worker.count_limit("memory");
+            Err(Reject::Overloaded.into())
+        }
+        Some(policy) => decide(&view.snapshot, policy, &head, tick),
+        None => Err(Reject::Draining.into()),
+    };
+    let route = match &decision {
+        Ok(plan) => Some(plan.route),
+        Err(refusal) => refusal.route,
+    };
+    let record = &exchange.0.record;
+    record.meter.replace(listener.and_then(|at| worker.meter(&view, at, route.map(|route| route.index))));
+    if view.snapshot.access != Access::Off {
+        let caller = decision.as_ref().ok().and_then(|plan| view.snapshot.callers.get(plan.caller.index())).cloned();
+        record.logged.replace(Some(Logged {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            caller,
+            upstream: None,
+        }));
+    }
+
+    match decision {
+        Ok(plan) => {
+            exchange.0.limit_request(plan.forward.timeout);
+            let outbound =
+                Outbound::new(&view, plan, connection, policy.is_some_and(|p| p.trusts(connection.peer.ip())));
+            match forward::forward(Rc::clone(&exchange.0), view, outbound, head, body).await {
+                Ok(answer) => answer.respond(exchange),
+                Err(reject) => refuse(reject, grpc, None, exchange),
+            }
+        }
+        Err(refusal) => {
+            let allow =
+                refusal.route.filter(|_| refusal.reject == Reject::MethodNotAllowed).map(|route| route.allow.clone());
+            refuse(refusal.reject, grpc, allow, exchange)
+        }
+    }
+}
+
+fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watched) -> Response<ResponseBody> {
+    let route = exchange.0.record.meter.borrow().as_ref().map(|meter| std::sync::Arc::clone(&meter.route));
+    exchange
+        .0
+        .worker
+        .metrics()
+        .caller_rejections
+        .with_label_values(&[route.as_deref().unwrap_or("none"), reject.code()])
+        .inc();
+    respond(reject, Manner { grpc, allow }, exchange)
+}
+
+fn deadlines(snapshot: &Snapshot) -> Deadlines {
+    let timeouts = &snapshot.timeouts;
+    Deadlines {
+        request: timeouts.request,
+        response_head: timeouts.response_head,
+        stall: timeouts.stall,
+        stream_idle: timeouts.stream_idle,
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

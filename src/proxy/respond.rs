@@ -1,0 +1,82 @@
+//! The one place that builds an answer of our own.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::{body::ResponseBody, exchange::Watched, headers::trace::X_REQUEST_ID, reject::Reject};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What an answer depends on beside its [`Reject`].
+#[derive(Debug)]
+pub struct Manner {
+    /// Answer as gRPC clients expect: trailers only.
+    pub grpc: bool,
+    /// Value of `allow`, for a 405.
+    pub allow: Option<HeaderValue>,
+}
+
+/// Answers a request that failed.
+pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Response<ResponseBody> {
+    let record = &exchange.0.record;
+    record.reject.set(Some(reject));
+    let status = if manner.grpc { StatusCode::OK } else { reject.status() };
+    record.status.set(status.as_u16());
+    let request_id = exchange.0.request_id.clone();
+    let body = if manner.grpc { Bytes::new() } else { json(reject, &request_id) };
+    let mut response = Response::new(ResponseBody::full(exchange, body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::SERVER, HeaderValue::from_static("scoregate"));
+    headers.insert(X_REQUEST_ID, request_id);
+    if manner.grpc {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(reject.grpc_status())));
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reject.message()));
+    } else {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if let Some(seconds) = reject.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if reject.challenges() {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"scoregate\""));
+    }
+    if let Some(allow) = manner.allow {
+        headers.insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// `{"error":{"code","message","request_id"}}`. Codes and messages need no escaping (a test sees to it), ids are visible ASCII.
+fn json(reject: Reject, request_id: &HeaderValue) -> Bytes {
+    let mut body = Vec::with_capacity(256);
+    for part in [r#"{"error":{"code":""#, reject.code(), r#"","message":""#, reject.message(), r#"","request_id":""#] {
+        body.extend_from_slice(part.as_bytes());
+    }
+    for byte in request_id.as_bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            body.push(b'\\');
+        }
+        body.push(*byte);
+    }
+    body.extend_from_slice(b"\"}}\n");
+    body.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_body_is_json_whatever_the_request_id() {
+        for id in ["abc", "a\"b\\c"] {
+            let id = HeaderValue::from_str(id).unwrap();
+            let body: serde_json::Value =
+                serde_json::from_slice(&json(Reject::CallerUnknown, &id)).expect("valid JSON");
+            assert_eq!(body["error"]["code"], "caller_unknown");
+            assert_eq!(body["error"]["request_id"].as_str(), id.to_str().ok());
+        }
+    }
+}

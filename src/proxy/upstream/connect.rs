@@ -1,0 +1,122 @@
+//! Making a connection to an upstream: name, TCP, TLS, HTTP handshake, all within `timeouts.connect`.
+
+use std::{io, rc::Rc, sync::Arc};
+
+use hyper::client::conn;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{
+    Backend, Protocol,
+    io::{Stream, UpstreamIo, UpstreamWatch},
+};
+use crate::proxy::{
+    body::RequestBody,
+    worker::{LocalExecutor, Worker},
+};
+
+/// Read buffer of an HTTP/1.1 connection, bytes: the most of a response that waits in memory while the caller reads slowly.
+const H1_BUFFER: usize = 64 << 10;
+/// HTTP/2 windows, bytes: Envoy's edge advice is 64 KiB a stream and 1 MiB a connection; measured in benches/README.md.
+const H2_STREAM_WINDOW: u32 = 256 << 10;
+const H2_CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// A connection with its HTTP handshake behind it.
+#[derive(Debug)]
+pub enum Connected {
+    /// HTTP/1.1.
+    H1 {
+        /// For requests.
+        sender: conn::http1::SendRequest<RequestBody>,
+        /// To be polled while the connection lives.
+        driver: conn::http1::Connection<UpstreamIo, RequestBody>,
+        /// What was read and whether a write failed.
+        watch: Arc<UpstreamWatch>,
+    },
+    /// HTTP/2.
+    H2 {
+        /// For requests.
+        sender: conn::http2::SendRequest<RequestBody>,
+        /// To be polled while the connection lives.
+        driver: conn::http2::Connection<UpstreamIo, RequestBody, LocalExecutor>,
+    },
+}
+
+/// Why no connection could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error("no address for the name: {0}")]
+    Resolve(io::Error),
+    /// TCP.
+    #[error("tcp: {0}")]
+    Tcp(io::Error),
+    /// TLS; rustls says what was wrong.
+    #[error("tls: {0}")]
+    Tls(io::Error),
+    /// HTTP.
+    #[error("http handshake: {0}")]
+    Http(hyper::Error),
+    /// `timeouts.connect` ran out.
+    #[error("timed out")]
+    TimedOut,
+}
+
+/// Connects.
+///
+/// # Errors
+/// The first of name, TCP, TLS and HTTP that failed, or that all took longer than `timeouts.connect`.
+pub async fn connect(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, ConnectError> {
+    let limit = worker.view().snapshot.timeouts.connect;
+    match tokio::time::timeout(limit, establish(backend, worker)).await {
+        Ok(result) => result,
+        Err(_elapsed) => {
+            worker.count_limit("connect");
+            Err(ConnectError::TimedOut)
+        }
+    }
+}
+
+async fn establish(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, ConnectError> {
+    let tcp = dial(&backend.host, backend.port).await?;
+    let (stream, negotiated_h2) = match &backend.tls {
+        None => (Stream::Plain(tcp), false),
+        Some((config, name)) => {
+            let tls =
+                TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+            let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+            (Stream::Tls(Box::new(tls)), h2)
+        }
+    };
+    let watch = Arc::<UpstreamWatch>::default();
+    let io = UpstreamIo::new(stream, Arc::clone(&watch));
+    if backend.protocol == Protocol::H2 || (backend.protocol == Protocol::Negotiated && negotiated_h2) {
+        let (sender, driver) = conn::http2::Builder::new(worker.executor())
+            .initial_stream_window_size(H2_STREAM_WINDOW)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .handshake(io)
+            .await
+            .map_err(ConnectError::Http)?;
+        Ok(Connected::H2 { sender, driver })
+    } else {
+        let (sender, driver) =
+            conn::http1::Builder::new().max_buf_size(H1_BUFFER).handshake(io).await.map_err(ConnectError::Http)?;
+        Ok(Connected::H1 { sender, driver, watch })
+    }
+}
+
+/// Tries the addresses of a name one after the other.
+async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let addresses = tokio::net::lookup_host((host, port)).await.map_err(ConnectError::Resolve)?;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(ConnectError::Tcp(last))
+}

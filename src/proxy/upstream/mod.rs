@@ -1,0 +1,82 @@
+//! Scoring services: what is known of them, and the worker's own connections to them.
+//!
+//! [`Endpoint`] and [`Backend`] are immutable and shared. [`pool`] holds a worker's connections, [`connect`] makes them,
+//! [`balance`] picks one of several upstreams, [`admission`] bounds how many requests an endpoint has in flight.
+
+pub mod admission;
+pub mod balance;
+pub mod connect;
+pub mod io;
+pub mod pool;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use rustls_pki_types::ServerName;
+use tokio::sync::Semaphore;
+
+use crate::ids::{BackendId, EndpointId, ValueId};
+
+/// A scoring service.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Identity; survives reloads that keep the name.
+    pub id: EndpointId,
+    /// Label.
+    pub name: Box<str>,
+    /// Where it is; never empty.
+    pub backends: Box<[Arc<Backend>]>,
+    /// What is attached; `None` where nothing is to be.
+    pub credential: Option<Credential>,
+    /// Send again what a reused HTTP/1.1 connection lost with no byte of answer, POST too.
+    pub retry_unanswered: bool,
+    /// Places for requests in flight, shared by all workers. Survives reloads that keep the numbers.
+    pub admission: Arc<admission::Admission>,
+}
+
+/// A finished header that authenticates to the service.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// The field name.
+    pub header: HeaderName,
+    /// The field value, marked sensitive.
+    pub value: HeaderValue,
+    /// Which value this is, for counting requests by it.
+    pub id: ValueId,
+}
+
+/// One upstream of an endpoint, with everything that decides which connections are interchangeable.
+#[derive(Debug)]
+pub struct Backend {
+    /// Identity; survives reloads that change none of what stands here.
+    pub id: BackendId,
+    /// Name or address, and port.
+    pub host: Box<str>,
+    /// TCP port.
+    pub port: u16,
+    /// `Host` and `:authority` of requests to it.
+    pub authority: http::uri::Authority,
+    /// The scoring path up to and with its last `/`.
+    pub base: Box<str>,
+    /// TLS, with the name to verify.
+    pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    /// Which HTTP.
+    pub protocol: Protocol,
+    /// An idle connection is closed after this.
+    pub idle: Duration,
+    /// A connection takes no new request after this.
+    pub max_age: Duration,
+    /// Connections at once, of all workers together.
+    pub connections: Arc<Semaphore>,
+}
+
+/// HTTP spoken to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// By ALPN.
+    Negotiated,
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2.
+    H2,
+}

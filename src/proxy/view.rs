@@ -1,0 +1,199 @@
+//! A snapshot as one worker uses it: with the worker's own copies of whatever has a reference count.
+//!
+//! Cloning a header value that all workers share would write one cache line from every core for every request; so each worker
+//! copies what it attaches once per snapshot, and requests share the copy within the worker.
+
+use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
+
+use hashbrown::HashMap;
+use http::{HeaderName, HeaderValue};
+use prometheus::local::LocalHistogram;
+
+use super::{connection::Connection, endpoint::LocalEndpoint, stream::Phase, upstream::pool::LocalBackend};
+use crate::{
+    ids::{BackendId, EndpointId, ListenerId, ValueId},
+    snapshot::Snapshot,
+    telemetry::metrics::{LocalCounter, LocalGauge, Metrics},
+};
+
+/// A snapshot with a worker's own copies.
+#[derive(Debug)]
+pub struct View {
+    /// The snapshot itself.
+    pub snapshot: Arc<Snapshot>,
+    endpoints: Vec<EndpointView>,
+    /// By listener, then route; the last of each row is for requests without a route. Made when first used: most routes of
+    /// most listeners never are.
+    meters: Vec<Vec<OnceCell<Rc<RouteMeter>>>>,
+    connections: Vec<ConnectionGauges>,
+}
+
+/// An endpoint with a worker's own copies.
+#[derive(Debug)]
+pub struct EndpointView {
+    /// The worker's side of it.
+    pub local: Rc<LocalEndpoint>,
+    /// What is attached.
+    pub credential: Option<LocalCredential>,
+    /// The worker's connections, by upstream.
+    pub backends: Vec<Rc<LocalBackend>>,
+    /// See [`super::upstream::Endpoint::retry_unanswered`].
+    pub retry_unanswered: bool,
+}
+
+/// A credential in a worker's own memory.
+#[derive(Debug)]
+pub struct LocalCredential {
+    /// The field name.
+    pub header: HeaderName,
+    /// The field value, marked sensitive.
+    pub value: HeaderValue,
+    /// Which value it is.
+    pub id: ValueId,
+}
+
+impl View {
+    /// A view that serves nothing; stands in until the first snapshot is adopted.
+    pub const fn empty(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot, endpoints: Vec::new(), meters: Vec::new(), connections: Vec::new() }
+    }
+
+    /// Makes a worker's copies of a snapshot, carrying over what did not change.
+    pub fn build(
+        snapshot: Arc<Snapshot>,
+        previous: &Self,
+        endpoints: &mut HashMap<EndpointId, Rc<LocalEndpoint>>,
+        backends: &mut HashMap<BackendId, Rc<LocalBackend>>,
+        metrics: &Metrics,
+    ) -> Self {
+        let endpoint_views = snapshot.endpoints.iter().map(|endpoint| {
+            let local = endpoints.entry(endpoint.id).or_insert_with(|| LocalEndpoint::new(endpoint, metrics));
+            local.adopt(&endpoint.admission);
+            EndpointView {
+                local: Rc::clone(local),
+                credential: endpoint.credential.as_ref().map(|credential| {
+                    let mut value = HeaderValue::from_bytes(credential.value.as_bytes())
+                        .unwrap_or_else(|_| credential.value.clone());
+                    value.set_sensitive(true);
+                    LocalCredential { header: credential.header.clone(), value, id: credential.id }
+                }),
+                backends: endpoint
+                    .backends
+                    .iter()
+                    .map(|backend| {
+                        Rc::clone(
+                            backends
+                                .entry(backend.id)
+                                .or_insert_with(|| LocalBackend::new(Arc::clone(backend), &endpoint.name, metrics)),
+                        )
+                    })
+                    .collect(),
+                retry_unanswered: endpoint.retry_unanswered,
+            }
+        });
+        let endpoint_views = endpoint_views.collect();
+        let columns = snapshot.routes.routes().len() + 1;
+        let meters = snapshot.listeners.iter().map(|_| vec![OnceCell::new(); columns]).collect();
+        let connections = snapshot.listeners.iter().enumerate().map(|(at, listener)| {
+            let same = previous.snapshot.listeners.get(at).is_some_and(|before| before.id == listener.id);
+            match previous.connections.get(at) {
+                Some(gauges) if same => gauges.clone(),
+                _ => ConnectionGauges::new(metrics, listener.id, &listener.name),
+            }
+        });
+        let connections = connections.collect();
+        Self { snapshot, endpoints: endpoint_views, meters, connections }
+    }
+
+    /// An endpoint, by its position in the snapshot.
+    pub fn endpoint(&self, at: usize) -> Option<&EndpointView> {
+        self.endpoints.get(at)
+    }
+
+    /// An endpoint, by its identity; slower.
+    pub fn endpoint_by_id(&self, id: EndpointId) -> Option<&EndpointView> {
+        self.endpoints.iter().find(|endpoint| endpoint.local.id() == id)
+    }
+
+    /// Where requests of a listener and route are counted, by their positions. No route: requests that had none.
+    pub fn meter(
+        &self,
+        listener: usize,
+        route: Option<usize>,
+        make: impl FnOnce() -> Rc<RouteMeter>,
+    ) -> Option<&Rc<RouteMeter>> {
+        let row = self.meters.get(listener)?;
+        let cell = route.map_or_else(|| row.last(), |at| row.get(at))?;
+        Some(cell.get_or_init(make))
+    }
+
+    /// The value that an endpoint attaches now.
+    pub fn active_value(&self, id: EndpointId) -> Option<ValueId> {
+        self.endpoint_by_id(id)?.credential.as_ref().map(|credential| credential.id)
+    }
+
+    /// Tells the gauges how many connections there are.
+    pub fn count_connections<'a>(&self, connections: impl Iterator<Item = &'a Connection> + Clone) {
+        for gauges in &self.connections {
+            let mine = connections.clone().filter(|c| c.listener == gauges.listener);
+            let idle = mine.clone().filter(|c| c.watch.phase().0 == Phase::Idle).count();
+            gauges.idle.set(idle);
+            gauges.active.set(mine.count() - idle);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct ConnectionGauges {
+    listener: ListenerId,
+    idle: Rc<LocalGauge>,
+    active: Rc<LocalGauge>,
+}
+
+impl ConnectionGauges {
+    fn new(metrics: &Metrics, listener: ListenerId, name: &str) -> Self {
+        let gauge = |state| Rc::new(LocalGauge::new(metrics.connections.with_label_values(&[name, state])));
+        Self { listener, idle: gauge("idle"), active: gauge("active") }
+    }
+}
+
+/// Where requests of one listener and route are counted, in a worker's own memory.
+#[derive(Debug)]
+pub struct RouteMeter {
+    /// Label.
+    pub listener: Arc<str>,
+    /// Label.
+    pub route: Arc<str>,
+    /// Label.
+    pub endpoint: Arc<str>,
+    classes: [LocalCounter; 6],
+    duration: LocalHistogram,
+}
+
+impl RouteMeter {
+    /// The worker's side of a route's metrics.
+    pub fn new(metrics: &Metrics, listener: &str, route: &str, endpoint: &str) -> Self {
+        let class = |class| LocalCounter::new(metrics.requests.with_label_values(&[listener, route, class]));
+        Self {
+            listener: listener.into(),
+            route: route.into(),
+            endpoint: endpoint.into(),
+            classes: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
+            duration: metrics.request_duration.with_label_values(&[route]).local(),
+        }
+    }
+
+    /// Counts a finished request. Status 0: none was sent.
+    pub fn count(&self, status: u16, took: Duration) {
+        if let Some(counter) = self.classes.get(usize::from(status / 100)) {
+            counter.inc();
+        }
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Adds up.
+    pub fn flush(&self) {
+        self.classes.iter().for_each(LocalCounter::flush);
+        self.duration.flush();
+    }
+}

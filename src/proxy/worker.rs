@@ -1,0 +1,545 @@
+//! A data-plane worker: one thread, one single-threaded runtime, its own view of the snapshot, its own connections.
+//!
+//! Started by `run`. Connections come from the acceptors, orders from the control plane, both through one inbox. What many
+//! requests need is kept here in plain cells: nothing on the path of a request is shared with another worker but the `Arc` of
+//! the snapshot.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::Cache;
+use hashbrown::HashMap;
+use slab::Slab;
+use tokio::sync::{Notify, mpsc};
+
+pub use super::view::RouteMeter;
+use super::{
+    accept::Accepted,
+    connection::{Connection, Leash, Order},
+    endpoint::LocalEndpoint,
+    exchange::{Exchange, Logged},
+    reject::Reject,
+    route::Action,
+    server,
+    upstream::pool::LocalBackend,
+    view::View,
+};
+use crate::{
+    clock::{Clock, Moment, Tick},
+    ids::{BackendId, EndpointId, Generation, ListenerId},
+    snapshot::{Access, Snapshot, SnapshotCell, Timeouts},
+    telemetry::{
+        access_log::{AccessRecord, AccessSender},
+        metrics::{LocalGauge, Metrics},
+    },
+};
+
+/// What all workers are given.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The meeting point.
+    pub snapshots: Arc<SnapshotCell>,
+    /// Time.
+    pub clock: Clock,
+    /// Metrics to add up into.
+    pub metrics: Arc<Metrics>,
+    /// Where access records go.
+    pub access: AccessSender,
+    /// Bytes of request bodies one worker may hold for a resend.
+    pub replay_share: Arc<AtomicU64>,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A client connection.
+    Accepted(Accepted),
+    /// A snapshot was published. Answered once this worker holds it.
+    Published(mpsc::UnboundedSender<Seen>),
+    /// Answered once no request of this worker that was handed a value no longer active is without a response head.
+    AwaitDrained(mpsc::UnboundedSender<Seen>),
+    /// Every connection answers what has begun and closes; so does every later one.
+    Drain,
+    /// Whatever is left is dropped.
+    Stop,
+}
+
+/// A worker's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Which worker.
+    pub worker: usize,
+    /// The generation it holds.
+    pub generation: Generation,
+}
+
+/// What the outside may know of a worker at any time; updated by its sweep. Relaxed: for people to read.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Client connections, those in its inbox included: the acceptors give the next one to the worker with the fewest.
+    pub connections: AtomicUsize,
+    /// Requests in flight.
+    pub in_flight: AtomicUsize,
+    /// Generation of the snapshot it holds.
+    pub generation: AtomicU64,
+}
+
+/// A worker's own memory.
+#[derive(Debug)]
+pub struct Worker {
+    index: usize,
+    shared: Shared,
+    gauges: Arc<Gauges>,
+    snapshots: RefCell<Cache<SnapshotSource, Arc<Snapshot>>>,
+    view: RefCell<Rc<View>>,
+    /// Coarse time, microseconds: of the last sweep or request. Atomic only for [`super::stream::IoWatch`].
+    coarse: Arc<AtomicU64>,
+    wall: Cell<(Moment, u64)>,
+    random: Cell<u64>,
+    endpoints: RefCell<HashMap<EndpointId, Rc<LocalEndpoint>>>,
+    backends: RefCell<HashMap<BackendId, Rc<LocalBackend>>>,
+    meters: RefCell<HashMap<(Option<ListenerId>, Box<str>), Rc<RouteMeter>>>,
+    connections: RefCell<Slab<Rc<Connection>>>,
+    exchanges: RefCell<Slab<Rc<Exchange>>>,
+    stream_leash: RefCell<Option<Rc<Leash>>>,
+    held: Cell<u64>,
+    held_gauge: LocalGauge,
+    awaiting_drain: RefCell<Vec<mpsc::UnboundedSender<Seen>>>,
+    draining: Cell<bool>,
+    stirred: Notify,
+    idle: Notify,
+}
+
+/// Lets `arc_swap::Cache` read the cell.
+#[derive(Debug, Clone)]
+struct SnapshotSource(Arc<SnapshotCell>);
+
+impl std::ops::Deref for SnapshotSource {
+    type Target = arc_swap::ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.source()
+    }
+}
+
+/// Runs a worker until it is told to stop, or has nothing left while draining. Call it on a thread of its own.
+///
+/// # Errors
+/// Where the runtime cannot be made.
+pub fn run(
+    index: usize,
+    shared: Shared,
+    gauges: Arc<Gauges>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    let worker = Worker::new(index, shared, gauges);
+    let sweeper = Rc::clone(&worker);
+    tasks.spawn_local(async move { sweeper.sweep_forever().await });
+    tasks.block_on(&runtime, worker.serve(inbox));
+    Ok(())
+}
+
+impl Worker {
+    fn new(index: usize, shared: Shared, gauges: Arc<Gauges>) -> Rc<Self> {
+        let mut snapshots = Cache::new(SnapshotSource(Arc::clone(&shared.snapshots)));
+        let snapshot = Arc::clone(snapshots.load());
+        let seed = shared.clock.unix_millis().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index as u64;
+        let worker = Rc::new(Self {
+            index,
+            gauges,
+            snapshots: RefCell::new(snapshots),
+            view: RefCell::new(Rc::new(View::empty(Arc::clone(&snapshot)))),
+            coarse: Arc::new(AtomicU64::new(shared.clock.now().as_micros())),
+            wall: Cell::new((shared.clock.now(), shared.clock.unix_seconds())),
+            random: Cell::new(random_seed().unwrap_or(seed) | 1),
+            endpoints: RefCell::default(),
+            backends: RefCell::default(),
+            meters: RefCell::default(),
+            connections: RefCell::default(),
+            exchanges: RefCell::default(),
+            stream_leash: RefCell::default(),
+            held: Cell::new(0),
+            held_gauge: LocalGauge::new(shared.metrics.buffered_bytes.clone()),
+            awaiting_drain: RefCell::default(),
+            draining: Cell::new(false),
+            stirred: Notify::new(),
+            idle: Notify::new(),
+            shared,
+        });
+        worker.adopt(&snapshot);
+        worker
+    }
+
+    async fn serve(self: &Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        while let Some(message) = inbox.recv().await {
+            match message {
+                Message::Accepted(accepted) => {
+                    let worker = Rc::clone(self);
+                    tokio::task::spawn_local(async move { server::serve(worker, accepted).await });
+                }
+                Message::Published(seen) => {
+                    self.view();
+                    let _ = seen.send(self.seen());
+                }
+                Message::AwaitDrained(seen) => {
+                    self.view();
+                    self.awaiting_drain.borrow_mut().push(seen);
+                    self.answer_drained();
+                    self.stirred.notify_one();
+                }
+                Message::Drain => {
+                    self.draining.set(true);
+                    for (_, connection) in self.connections.borrow().iter() {
+                        connection.leash.finish();
+                    }
+                }
+                Message::Stop => break,
+            }
+        }
+        self.flush();
+    }
+
+    // ---- what a request asks of its worker ----
+
+    /// Reads the clock, for a request that begins: exact time, and the dice.
+    pub fn tick(&self) -> Tick {
+        let now = self.now();
+        let (read_at, mut unix) = self.wall.get();
+        let age = now.since(read_at).as_secs();
+        if age >= 1 {
+            unix = self.shared.clock.unix_seconds();
+            self.wall.set((now, unix));
+        }
+        Tick { now, unix, dice: self.dice() }
+    }
+
+    /// Exact time; refreshes the coarse one.
+    pub fn now(&self) -> Moment {
+        let now = self.shared.clock.now();
+        self.coarse.store(now.as_micros(), Relaxed);
+        now
+    }
+
+    /// The time of the last sweep or request: good enough for time-outs, free to read.
+    pub fn coarse_now(&self) -> Moment {
+        Moment::from_micros(self.coarse.load(Relaxed))
+    }
+
+    /// The coarse clock itself, for streams.
+    pub fn coarse_clock(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.coarse)
+    }
+
+    /// Uniformly distributed bits (xorshift64*, Vigna 2016). For balance and request ids; nothing secret depends on them.
+    pub fn dice(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// The present view. One relaxed load where nothing was published.
+    pub fn view(&self) -> Rc<View> {
+        let fresh = {
+            let mut snapshots = self.snapshots.borrow_mut();
+            let snapshot = snapshots.load();
+            let view = self.view.borrow();
+            if Arc::ptr_eq(snapshot, &view.snapshot) {
+                return Rc::clone(&view);
+            }
+            Arc::clone(snapshot)
+        };
+        self.adopt(&fresh);
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// What changes faster than snapshots: too little memory, shutting down.
+    pub fn overloaded(&self) -> bool {
+        self.shared.snapshots.overloaded()
+    }
+
+    /// Whether connections are to be closed after their answer.
+    pub const fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// An executor for hyper's own tasks.
+    pub const fn executor(&self) -> LocalExecutor {
+        LocalExecutor
+    }
+
+    /// The leash of the task that is being polled: an HTTP/2 stream's, else the connection's.
+    pub fn current_leash(&self, connection: &Connection) -> Rc<Leash> {
+        self.stream_leash.borrow().as_ref().map_or_else(|| Rc::clone(&connection.leash), Rc::clone)
+    }
+
+    /// Polls something with a stream's leash as the current one.
+    pub fn with_leash<T>(&self, leash: &Rc<Leash>, poll: impl FnOnce() -> T) -> T {
+        let before = self.stream_leash.replace(Some(Rc::clone(leash)));
+        let polled = poll();
+        self.stream_leash.replace(before);
+        polled
+    }
+
+    /// The metrics of the process, for rare events.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Where requests of a listener and route are counted, by their positions in the snapshot.
+    pub fn meter(&self, view: &View, listener: usize, route: Option<usize>) -> Option<Rc<RouteMeter>> {
+        let snapshot = &view.snapshot;
+        let make = || {
+            let policy = snapshot.listeners.get(listener);
+            let (id, name) = policy.map_or((None, "none"), |policy| (Some(policy.id), &*policy.name));
+            let route = route.and_then(|at| snapshot.routes.routes().get(at));
+            let label = route.map_or("none", |route| &*route.name);
+            let endpoint = route.and_then(|route| match &route.action {
+                Action::Forward(forward) => snapshot.endpoints.get(forward.endpoint).map(|endpoint| &*endpoint.name),
+                Action::Deny => None,
+            });
+            let fresh = || Rc::new(RouteMeter::new(&self.shared.metrics, name, label, endpoint.unwrap_or("none")));
+            Rc::clone(self.meters.borrow_mut().entry((id, label.into())).or_insert_with(fresh))
+        };
+        view.meter(listener, route, make).map(Rc::clone)
+    }
+
+    /// A limit or time-out of the configuration acted.
+    pub fn count_limit(&self, limit: &str) {
+        self.shared.metrics.limit_hits.with_label_values(&[limit]).inc();
+    }
+
+    /// An upstream broke an answer off after its head.
+    pub fn count_cut_off(&self, exchange: &Exchange) {
+        if let Some(meter) = &*exchange.record.meter.borrow() {
+            self.shared.metrics.responses_cut_off.with_label_values(&[&*meter.endpoint]).inc();
+        }
+    }
+
+    /// A request is sent again because a connection lost it unprocessed.
+    pub fn count_resend(&self, exchange: &Exchange, reason: &str) {
+        let meter = exchange.record.meter.borrow();
+        let endpoint = meter.as_ref().map_or("none", |meter| &*meter.endpoint);
+        self.shared.metrics.resends.with_label_values(&[endpoint, reason]).inc();
+    }
+
+    /// Room for this many more bytes of request bodies held for a resend?
+    pub fn try_hold(&self, bytes: u64) -> bool {
+        let held = self.held.get() + bytes;
+        let room = held <= self.shared.replay_share.load(Relaxed);
+        if room {
+            self.held.set(held);
+        }
+        room
+    }
+
+    /// Held bytes were let go.
+    pub fn release_held(&self, bytes: u64) {
+        self.held.set(self.held.get().saturating_sub(bytes));
+    }
+
+    // ---- what it watches ----
+
+    /// Watches a connection until [`Worker::forget_connection`].
+    pub fn watch_connection(&self, connection: &Rc<Connection>) {
+        connection.slot.set(self.connections.borrow_mut().insert(Rc::clone(connection)));
+        if self.draining.get() {
+            connection.leash.finish();
+        }
+        self.stirred.notify_one();
+    }
+
+    /// The connection is closed.
+    pub fn forget_connection(&self, connection: &Connection) {
+        self.connections.borrow_mut().try_remove(connection.slot.get());
+        self.gauges.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// Watches an exchange until [`Worker::finish`].
+    pub fn watch_exchange(&self, exchange: &Rc<Exchange>) {
+        exchange.slot.set(self.exchanges.borrow_mut().insert(Rc::clone(exchange)));
+    }
+
+    /// An exchange is over: counted, logged, forgotten.
+    pub fn finish(&self, exchange: &Exchange) {
+        if let Ok(mut upload) = exchange.upload.try_borrow_mut() {
+            upload.close(self);
+        }
+        drop(exchange.place.take());
+        exchange.connection.request_ended();
+        let _last = self.exchanges.borrow_mut().try_remove(exchange.slot.get());
+        let record = &exchange.record;
+        let took = self.now().since(exchange.started);
+        if let Some(meter) = &*record.meter.borrow() {
+            meter.count(record.status.get(), took);
+        }
+        let failed = record.status.get() >= 400 || record.reject.get().is_some() || !record.complete.get();
+        let wanted = match self.view.borrow().snapshot.access {
+            Access::Off => false,
+            Access::Errors => failed,
+            Access::All => true,
+        };
+        if wanted && let Some(logged) = record.logged.take() {
+            self.log(exchange, logged, took);
+        }
+    }
+
+    fn log(&self, exchange: &Exchange, logged: Logged, took: Duration) {
+        let record = &exchange.record;
+        let meter = record.meter.borrow();
+        self.shared.access.send(AccessRecord {
+            time_unix_ms: self.shared.clock.unix_millis(),
+            request_id: exchange.request_id.to_str().unwrap_or_default().to_owned(),
+            listener: meter.as_ref().map_or_else(|| "none".into(), |meter| Arc::clone(&meter.listener)),
+            route: meter.as_ref().map(|meter| Arc::clone(&meter.route)),
+            caller: logged.caller.map(Into::into),
+            method: logged.method,
+            path: logged.uri.path().to_owned(),
+            status: record.status.get(),
+            code: record.reject.get().map(Reject::code),
+            bytes_in: exchange.sending.bytes(),
+            bytes_out: exchange.reading.bytes(),
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            upstream: logged.upstream.map(Into::into),
+        });
+    }
+
+    // ---- what it does now and then ----
+
+    /// Judges deadlines, prunes pools, adds metrics up. Sleeps without a timer while there is nothing to watch.
+    async fn sweep_forever(self: Rc<Self>) {
+        loop {
+            let stirred = self.stirred.notified();
+            if self.is_quiet() {
+                self.flush();
+                self.idle.notify_waiters();
+                stirred.await;
+            }
+            tokio::time::sleep(self.sweep_interval()).await;
+            self.sweep();
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let pools_empty = self.backends.borrow().values().all(|b| b.connections().0 == 0);
+        self.connections.borrow().is_empty()
+            && self.exchanges.borrow().is_empty()
+            && self.awaiting_drain.borrow().is_empty()
+            && pools_empty
+    }
+
+    /// An eighth of the shortest time-out, between 10 ms and 250 ms: a time-out is late by no more than that.
+    fn sweep_interval(&self) -> Duration {
+        const FAST: Duration = Duration::from_millis(10);
+        if !self.awaiting_drain.borrow().is_empty() {
+            return FAST;
+        }
+        let Timeouts { request_head, idle, response_head, stall, stream_idle, .. } =
+            self.view.borrow().snapshot.timeouts;
+        let shortest = request_head.min(idle).min(response_head).min(stall).min(stream_idle);
+        (shortest / 8).clamp(FAST, Duration::from_millis(250))
+    }
+
+    fn sweep(&self) {
+        let now = self.now();
+        let view = self.view();
+        for (_, exchange) in self.exchanges.borrow().iter() {
+            if let Some(timeout) = exchange.judge(now) {
+                self.count_limit(timeout);
+            }
+        }
+        for (_, connection) in self.connections.borrow().iter() {
+            if let Some(timeout) = connection.judge(now, &view.snapshot.timeouts) {
+                self.count_limit(timeout);
+            }
+        }
+        self.answer_drained();
+        self.backends.borrow_mut().retain(|_, backend| {
+            backend.prune(now);
+            Rc::strong_count(backend) > 1 || backend.connections().0 > 0
+        });
+        self.endpoints.borrow_mut().retain(|_, endpoint| Rc::strong_count(endpoint) > 1 || endpoint.handed() > 0);
+        for endpoint in self.endpoints.borrow().values() {
+            endpoint.admission().share();
+        }
+        self.flush();
+    }
+
+    fn flush(&self) {
+        for meter in self.meters.borrow().values() {
+            meter.flush();
+        }
+        for endpoint in self.endpoints.borrow().values() {
+            endpoint.flush();
+        }
+        for backend in self.backends.borrow().values() {
+            backend.flush();
+        }
+        self.held_gauge.set(usize::try_from(self.held.get()).unwrap_or(usize::MAX));
+        self.gauges.in_flight.store(self.exchanges.borrow().len(), Relaxed);
+        self.gauges.generation.store(self.view.borrow().snapshot.generation, Relaxed);
+        self.view.borrow().count_connections(self.connections.borrow().iter().map(|(_, c)| &**c));
+    }
+
+    /// Takes a snapshot into use: local copies are made now, so that no request makes them.
+    fn adopt(&self, snapshot: &Arc<Snapshot>) {
+        let view = View::build(
+            Arc::clone(snapshot),
+            &self.view.borrow(),
+            &mut self.endpoints.borrow_mut(),
+            &mut self.backends.borrow_mut(),
+            &self.shared.metrics,
+        );
+        self.view.replace(Rc::new(view));
+    }
+
+    fn seen(&self) -> Seen {
+        Seen { worker: self.index, generation: self.view.borrow().snapshot.generation }
+    }
+
+    fn answer_drained(&self) {
+        if self.awaiting_drain.borrow().is_empty() {
+            return;
+        }
+        let stale: usize =
+            self.endpoints.borrow().values().map(|endpoint| endpoint.handed_stale(&self.view.borrow())).sum();
+        if stale == 0 {
+            for waiting in self.awaiting_drain.take() {
+                let _ = waiting.send(self.seen());
+            }
+        }
+    }
+
+    /// Connections that are open, by what they were told.
+    pub fn has_order(&self, order: Order) -> usize {
+        self.connections.borrow().iter().filter(|(_, c)| c.leash.order() == order).count()
+    }
+}
+
+fn random_seed() -> Option<u64> {
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed).ok()?;
+    Some(u64::from_ne_bytes(seed))
+}
+
+/// Runs hyper's tasks on the worker's thread.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalExecutor;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
