@@ -1,0 +1,424 @@
+//! From a resolved configuration to a snapshot, carrying over what did not change.
+//!
+//! Called by `publish` alone. Nothing here reads files: secrets and certificates came with the configuration. Building cannot
+//! touch the snapshot in force; where it fails, that one stays.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Context, bail};
+use http::{HeaderName, HeaderValue};
+use rustls_pki_types::ServerName;
+use tokio::sync::Semaphore;
+
+use crate::{
+    config::model::{self, Config},
+    ids::{BackendId, EndpointId, Generation, ListenerId, ValueId},
+    proxy::{
+        auth::{CallerPolicy, CredentialHeader, KeyEntry},
+        path::Special,
+        route::{Action, Forward, PathMatch, Route, RouteTable},
+        tls::CertificatesByName,
+        upstream::{Backend, Credential, Endpoint, Protocol, admission::Admission},
+    },
+    snapshot::{Access, Limits, ListenerPolicy, Network, Snapshot, Timeouts},
+};
+
+/// What is remembered from one build to the next, so that what did not change keeps its identity, hence its connections.
+#[derive(Debug, Default)]
+pub struct Carried {
+    endpoints: HashMap<String, EndpointId>,
+    admissions: HashMap<EndpointId, Arc<Admission>>,
+    backends: HashMap<BackendKey, Arc<Backend>>,
+    /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
+    values: HashMap<(EndpointId, [u8; 32]), ValueId>,
+    listeners: HashMap<(String, std::net::SocketAddr), (ListenerId, Option<TlsKey>, Option<Arc<rustls::ServerConfig>>)>,
+    roots: Option<Arc<rustls::RootCertStore>>,
+}
+
+/// Everything that decides whether two configurations mean the same connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct BackendKey {
+    endpoint: EndpointId,
+    url: model::UpstreamUrl,
+    protocol: model::UpstreamProtocol,
+    ca: Option<[u8; 32]>,
+    server_name: Option<String>,
+    client_certificate: Option<[u8; 32]>,
+    idle: std::time::Duration,
+    max_age: std::time::Duration,
+    max_connections: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct TlsKey {
+    certificates: Vec<[u8; 32]>,
+    client_auth: model::ClientAuth,
+    h1: bool,
+    h2: bool,
+}
+
+impl Carried {
+    /// Builds a snapshot. What the configuration no longer names is forgotten.
+    ///
+    /// # Errors
+    /// Where a value that resolved cannot be used after all, naming it.
+    pub fn build(&mut self, config: &Config, generation: Generation, workers: usize) -> anyhow::Result<Snapshot> {
+        let mut next = Self { roots: self.roots.clone(), ..Self::default() };
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|listener| next.listener(self, listener).with_context(|| format!("listener `{}`", listener.name)))
+            .collect::<anyhow::Result<Box<[_]>>>()?;
+        let endpoints = config
+            .endpoints
+            .iter()
+            .map(|endpoint| next.endpoint(self, endpoint, workers).with_context(|| format!("endpoint `{}`", endpoint.name)))
+            .collect::<anyhow::Result<Box<[_]>>>()?;
+        let names = Names::of(config, &listeners);
+        let mut routes = RouteTable::default();
+        for (index, route) in config.routes.iter().enumerate() {
+            let path = match &route.path {
+                model::PathMatch::Exact(path) => PathMatch::Exact(path.clone()),
+                model::PathMatch::Prefix(prefix) => PathMatch::Prefix(prefix.clone()),
+            };
+            let built = build_route(config, &names, index, route).with_context(|| format!("route `{}`", route.name))?;
+            routes.insert(&route.host, &path, built);
+        }
+        let snapshot = Snapshot {
+            generation,
+            routes,
+            keys: caller_keys(config).collect(),
+            callers: config.callers.iter().map(|caller| caller.name.as_str().into()).collect(),
+            endpoints,
+            listeners,
+            stripped: stripped_headers(config)?,
+            limits: Limits { head: config.limits.head, fields: config.limits.fields, h2_streams: config.limits.h2_streams },
+            timeouts: timeouts(&config.timeouts),
+            access: match config.log.access {
+                model::Access::Off => Access::Off,
+                model::Access::Errors => Access::Errors,
+                model::Access::All => Access::All,
+            },
+        };
+        *self = next;
+        Ok(snapshot)
+    }
+
+    /// The identity of a listener that was built.
+    #[must_use]
+    pub fn listener_id(&self, listener: &model::Listener) -> Option<ListenerId> {
+        self.listeners.get(&(listener.name.clone(), listener.address)).map(|(id, ..)| *id)
+    }
+
+    fn listener(&mut self, before: &Self, listener: &model::Listener) -> anyhow::Result<Arc<ListenerPolicy>> {
+        let key = (listener.name.clone(), listener.address);
+        let tls_key = listener.tls.as_ref().map(|tls| TlsKey {
+            certificates: tls.certificates.iter().map(|certificate| certificate.digest).collect(),
+            client_auth: tls.client_auth,
+            h1: listener.h1,
+            h2: listener.h2,
+        });
+        let (id, tls) = match before.listeners.get(&key) {
+            // The same TLS configuration keeps its session tickets.
+            Some((id, same, tls)) if *same == tls_key => (*id, tls.clone()),
+            known => {
+                let id = known.map_or_else(ListenerId::fresh, |(id, ..)| *id);
+                (id, listener.tls.as_ref().map(|tls| server_tls(listener, tls)).transpose()?)
+            }
+        };
+        self.listeners.insert(key, (id, tls_key, tls.clone()));
+        Ok(Arc::new(ListenerPolicy {
+            id,
+            name: listener.name.as_str().into(),
+            h1: listener.h1,
+            h2: listener.h2,
+            tls,
+            hosts: listener.hosts.iter().map(|host| host.as_str().into()).collect(),
+            trusted_proxies: listener
+                .trusted_proxies
+                .iter()
+                .map(|network| Network { address: network.address, prefix: network.prefix })
+                .collect(),
+            half_close: listener.half_close,
+        }))
+    }
+
+    fn endpoint(&mut self, before: &Self, endpoint: &model::Endpoint, workers: usize) -> anyhow::Result<Arc<Endpoint>> {
+        let id = before.endpoints.get(&endpoint.name).copied().unwrap_or_else(EndpointId::fresh);
+        self.endpoints.insert(endpoint.name.clone(), id);
+        let admission = before
+            .admissions
+            .get(&id)
+            .filter(|admission| admission.is_for(endpoint.concurrency, endpoint.queue))
+            .map_or_else(|| Arc::new(Admission::new(endpoint.concurrency, endpoint.queue, workers)), Arc::clone);
+        self.admissions.insert(id, Arc::clone(&admission));
+        let backends = endpoint
+            .upstreams
+            .iter()
+            .map(|url| self.backend(before, id, endpoint, url).with_context(|| format!("upstream {}:{}", url.host, url.port)))
+            .collect::<anyhow::Result<Box<[_]>>>()?;
+        Ok(Arc::new(Endpoint {
+            id,
+            name: endpoint.name.as_str().into(),
+            backends,
+            credential: self.credential(before, id, endpoint)?,
+            retry_unanswered: endpoint.retry_unanswered,
+            admission,
+        }))
+    }
+
+    fn credential(&mut self, before: &Self, id: EndpointId, endpoint: &model::Endpoint) -> anyhow::Result<Option<Credential>> {
+        let model::Credential::Keys { primary, secondary, active } = &endpoint.credential else { return Ok(None) };
+        let key = match active {
+            model::Slot::Primary => primary,
+            model::Slot::Secondary => secondary,
+        };
+        let Some(key) = key else { bail!("the active slot has no key") };
+        let header = HeaderName::from_bytes(endpoint.attach_header.as_bytes()).context("`attach.header` is not a field name")?;
+        let mut text = zeroize::Zeroizing::new(endpoint.attach_prefix.as_bytes().to_vec());
+        text.extend_from_slice(key.expose_bytes());
+        // The error would carry nothing of the value, but is not shown either.
+        let Ok(mut value) = HeaderValue::from_bytes(&text) else { bail!("the key has characters that cannot stand in a header") };
+        value.set_sensitive(true);
+        let digest = (id, crate::proxy::auth::digest(&text));
+        let value_id = before.values.get(&digest).copied().unwrap_or_else(ValueId::fresh);
+        self.values.insert(digest, value_id);
+        Ok(Some(Credential { header, value, id: value_id }))
+    }
+
+    fn backend(
+        &mut self,
+        before: &Self,
+        id: EndpointId,
+        endpoint: &model::Endpoint,
+        url: &model::UpstreamUrl,
+    ) -> anyhow::Result<Arc<Backend>> {
+        let connect = &endpoint.connect;
+        let key = BackendKey {
+            endpoint: id,
+            url: url.clone(),
+            protocol: connect.protocol,
+            ca: connect.ca.as_ref().map(|(_, digest)| *digest),
+            server_name: connect.server_name.clone(),
+            client_certificate: connect.client_certificate.as_ref().map(|certificate| certificate.digest),
+            idle: connect.idle,
+            max_age: connect.max_age,
+            max_connections: connect.max_connections,
+        };
+        let backend = match before.backends.get(&key) {
+            Some(backend) => Arc::clone(backend),
+            None => Arc::new(self.new_backend(connect, url)?),
+        };
+        self.backends.insert(key, Arc::clone(&backend));
+        Ok(backend)
+    }
+
+    fn new_backend(&mut self, connect: &model::UpstreamConnect, url: &model::UpstreamUrl) -> anyhow::Result<Backend> {
+        let tls = match url.tls {
+            true => Some((self.client_tls(connect)?, server_name(connect, url)?)),
+            false => None,
+        };
+        let base = url.path.rfind('/').and_then(|at| url.path.get(..=at)).unwrap_or("/");
+        Ok(Backend {
+            id: BackendId::fresh(),
+            host: url.host.as_str().into(),
+            port: url.port,
+            authority: authority(url)?,
+            base: base.into(),
+            tls,
+            protocol: match (connect.protocol, url.tls) {
+                (model::UpstreamProtocol::Auto, true) => Protocol::Negotiated,
+                (model::UpstreamProtocol::Auto, false) | (model::UpstreamProtocol::H1, _) => Protocol::H1,
+                (model::UpstreamProtocol::H2 | model::UpstreamProtocol::H2c, _) => Protocol::H2,
+            },
+            idle: connect.idle,
+            max_age: connect.max_age,
+            connections: Arc::new(Semaphore::new(connect.max_connections.min(Semaphore::MAX_PERMITS))),
+        })
+    }
+
+    fn client_tls(&mut self, connect: &model::UpstreamConnect) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+        let roots = match &connect.ca {
+            Some((roots, _)) => Arc::clone(roots),
+            None => self.platform_roots()?,
+        };
+        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match &connect.client_certificate {
+            Some(certificate) => builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(&certificate.key)))),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = match connect.protocol {
+            model::UpstreamProtocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            model::UpstreamProtocol::H1 => vec![b"http/1.1".to_vec()],
+            model::UpstreamProtocol::H2 | model::UpstreamProtocol::H2c => vec![b"h2".to_vec()],
+        };
+        Ok(Arc::new(config))
+    }
+
+    /// Read once, when the first upstream without a CA of its own needs them.
+    fn platform_roots(&mut self) -> anyhow::Result<Arc<rustls::RootCertStore>> {
+        if let Some(roots) = &self.roots {
+            return Ok(Arc::clone(roots));
+        }
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            bail!("this machine has no root certificates: install `ca-certificates`, or name a file in `upstream.tls.ca`");
+        }
+        Ok(Arc::clone(self.roots.insert(Arc::new(roots))))
+    }
+}
+
+fn server_tls(listener: &model::Listener, tls: &model::ListenerTls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let first = tls.certificates.first().context("no certificate")?;
+    let named = tls.certificates.iter().map(|certificate| (certificate.names.clone(), Arc::clone(&certificate.key)));
+    let resolver = CertificatesByName::new(Arc::clone(&first.key), named);
+    let builder = rustls::ServerConfig::builder();
+    let builder = match (tls.client_auth, &tls.client_ca) {
+        (model::ClientAuth::Off, _) | (_, None) => builder.with_no_client_auth(),
+        (demand, Some(roots)) => {
+            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::clone(roots));
+            let verifier = if demand == model::ClientAuth::Optional { verifier.allow_unauthenticated() } else { verifier };
+            builder.with_client_cert_verifier(verifier.build().context("`client_ca` cannot be used")?)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().context("no session tickets")?;
+    let offered = [(listener.h2, &b"h2"[..]), (listener.h1, b"http/1.1")];
+    config.alpn_protocols = offered.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+fn server_name(connect: &model::UpstreamConnect, url: &model::UpstreamUrl) -> anyhow::Result<ServerName<'static>> {
+    let name = connect.server_name.as_ref().unwrap_or(&url.host);
+    ServerName::try_from(name.clone()).with_context(|| format!("`{name}` is not a name that TLS can verify"))
+}
+
+/// Host and, where it is not the scheme's own, port.
+fn authority(url: &model::UpstreamUrl) -> anyhow::Result<http::uri::Authority> {
+    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let usual = if url.tls { 443 } else { 80 };
+    let text = if url.port == usual { host } else { format!("{host}:{}", url.port) };
+    text.parse().with_context(|| format!("`{text}` is not a host"))
+}
+
+/// Positions of what routes name.
+struct Names<'c> {
+    callers: HashMap<&'c str, usize>,
+    endpoints: HashMap<&'c str, usize>,
+    listeners: HashMap<&'c str, ListenerId>,
+}
+
+impl<'c> Names<'c> {
+    fn of(config: &'c Config, listeners: &[Arc<ListenerPolicy>]) -> Self {
+        let ids = config.listeners.iter().zip(listeners).map(|(listener, built)| (listener.name.as_str(), built.id));
+        Self {
+            callers: config.callers.iter().enumerate().map(|(at, caller)| (caller.name.as_str(), at)).collect(),
+            endpoints: config.endpoints.iter().enumerate().map(|(at, endpoint)| (endpoint.name.as_str(), at)).collect(),
+            listeners: ids.collect(),
+        }
+    }
+}
+
+fn build_route(config: &Config, names: &Names<'_>, index: usize, route: &model::Route) -> anyhow::Result<Route> {
+    let listener = |name: &String| names.listeners.get(name.as_str()).copied().with_context(|| format!("no listener `{name}`"));
+    let allow = route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+    let matched = match &route.path {
+        model::PathMatch::Exact(path) | model::PathMatch::Prefix(path) => path.trim_end_matches('/'),
+    };
+    Ok(Route {
+        name: route.name.as_str().into(),
+        index,
+        methods: route.methods.clone().into(),
+        allow: HeaderValue::from_str(&allow).context("methods")?,
+        listeners: route.listeners.iter().map(listener).collect::<anyhow::Result<_>>()?,
+        matched: matched.into(),
+        action: match &route.action {
+            model::Action::Deny => Action::Deny,
+            model::Action::Forward(forward) => Action::Forward(Box::new(build_forward(config, names, forward)?)),
+        },
+    })
+}
+
+fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -> anyhow::Result<Forward> {
+    let caller = |name: &String| names.callers.get(name.as_str()).copied().with_context(|| format!("no caller `{name}`"));
+    let allowed: Box<[usize]> = forward.callers.iter().map(caller).collect::<anyhow::Result<_>>()?;
+    let is_anonymous = |at: &usize| config.callers.get(*at).is_some_and(|c| matches!(c.kind, model::CallerKind::Anonymous));
+    let header_name = |name: &String| HeaderName::from_bytes(name.as_bytes()).with_context(|| format!("`{name}` is not a field name"));
+    Ok(Forward {
+        callers: CallerPolicy {
+            anonymous: allowed.iter().position(is_anonymous),
+            allowed,
+            headers: forward
+                .caller_headers
+                .iter()
+                .map(|header| match header {
+                    model::CallerHeader::Authorization => CredentialHeader::Authorization,
+                    model::CallerHeader::XApiKey => CredentialHeader::XApiKey,
+                    model::CallerHeader::ApiKey => CredentialHeader::ApiKey,
+                })
+                .collect(),
+        },
+        endpoint: names.endpoints.get(forward.endpoint.as_str()).copied().with_context(|| format!("no endpoint `{}`", forward.endpoint))?,
+        attach: forward.attach,
+        rewrite: forward.rewrite_prefix.as_deref().map(Into::into),
+        identity_header: forward.identity_header.as_ref().map(header_name).transpose()?,
+        timeout: forward.timeout.unwrap_or(config.timeouts.request),
+        body: forward.body.unwrap_or(config.limits.body),
+        replay_body: forward.replay_body.unwrap_or(config.limits.replay_body),
+        trailers: forward.trailers.iter().map(header_name).collect::<anyhow::Result<_>>()?,
+        special: special(forward.path_chars),
+    })
+}
+
+fn special(allowed: model::PathChars) -> Special {
+    let parts = [
+        (allowed.semicolon, Special::SEMICOLON),
+        (allowed.backslash, Special::BACKSLASH),
+        (allowed.encoded_slash, Special::ENCODED_SLASH),
+        (allowed.encoded_backslash, Special::ENCODED_BACKSLASH),
+    ];
+    parts.into_iter().filter(|(on, _)| *on).fold(Special::NONE, |all, (_, one)| all.with(one))
+}
+
+fn caller_keys(config: &Config) -> impl Iterator<Item = KeyEntry> {
+    config.callers.iter().enumerate().flat_map(|(caller, entry)| {
+        let keys: &[model::CallerKey] = match &entry.kind {
+            model::CallerKind::Keys(keys) => keys,
+            model::CallerKind::Anonymous => &[],
+        };
+        keys.iter().map(move |key| KeyEntry { sha256: key.sha256, caller, expires: key.expires })
+    })
+}
+
+/// Attach and identity headers of the whole configuration, but for those that are removed from every request anyway.
+fn stripped_headers(config: &Config) -> anyhow::Result<Box<[HeaderName]>> {
+    let attach = config.endpoints.iter().map(|endpoint| &endpoint.attach_header);
+    let identity = config.routes.iter().filter_map(|route| match &route.action {
+        model::Action::Forward(forward) => forward.identity_header.as_ref(),
+        model::Action::Deny => None,
+    });
+    let mut names: Vec<HeaderName> = Vec::new();
+    for name in attach.chain(identity) {
+        let name = HeaderName::from_bytes(name.as_bytes()).with_context(|| format!("`{name}` is not a field name"))?;
+        let always = CredentialHeader::ALL.iter().any(|header| header.name() == name);
+        if !always && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names.into())
+}
+
+fn timeouts(timeouts: &model::Timeouts) -> Timeouts {
+    Timeouts {
+        tls_handshake: timeouts.tls_handshake,
+        request_head: timeouts.request_head,
+        idle: timeouts.idle,
+        request: timeouts.request,
+        connect: timeouts.connect,
+        response_head: timeouts.response_head,
+        stall: timeouts.stall,
+        stream_idle: timeouts.stream_idle,
+    }
+}

@@ -1,0 +1,146 @@
+//! The single writer of snapshots: build, store, wake every worker, know who has seen it.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::build::Carried;
+use crate::{
+    config::model::{Config, Listener},
+    ids::{Generation, ListenerId},
+    proxy::{
+        accept::{Caps, WorkerHandle},
+        worker::{Message, Seen},
+    },
+    snapshot::{Snapshot, SnapshotCell},
+    telemetry::metrics::Metrics,
+};
+
+/// The single writer.
+#[derive(Debug)]
+pub struct Publisher {
+    cell: Arc<SnapshotCell>,
+    carried: Carried,
+    generation: Generation,
+    published: Vec<Weak<Snapshot>>,
+    caps: Arc<Caps>,
+    replay_share: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
+    workers: usize,
+}
+
+impl Publisher {
+    /// Builds and stores the first snapshot.
+    ///
+    /// # Errors
+    /// Where it cannot be built.
+    pub fn first(config: &Config, workers: usize, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let mut carried = Carried::default();
+        let snapshot = Arc::new(carried.build(config, 1, workers)?);
+        metrics.config_generation.set(1);
+        Ok(Self {
+            published: vec![Arc::downgrade(&snapshot)],
+            cell: Arc::new(SnapshotCell::new(snapshot)),
+            carried,
+            generation: 1,
+            caps: Caps::new(config.limits.max_connections, config.limits.per_address),
+            replay_share: Arc::new(AtomicU64::new(replay_share(config, workers))),
+            metrics,
+            workers,
+        })
+    }
+
+    /// Where snapshots are stored.
+    #[must_use]
+    pub const fn cell(&self) -> &Arc<SnapshotCell> {
+        &self.cell
+    }
+
+    /// Caps on connections.
+    #[must_use]
+    pub const fn caps(&self) -> &Arc<Caps> {
+        &self.caps
+    }
+
+    /// Bytes each worker may hold for resends.
+    #[must_use]
+    pub const fn replay_share(&self) -> &Arc<AtomicU64> {
+        &self.replay_share
+    }
+
+    /// The identity of a listener of the snapshot in force.
+    #[must_use]
+    pub fn listener_id(&self, listener: &Listener) -> Option<ListenerId> {
+        self.carried.listener_id(listener)
+    }
+
+    /// Builds a snapshot and stores it. Where building fails the one in force stays.
+    ///
+    /// # Errors
+    /// What cannot be built.
+    pub fn publish(&mut self, config: &Config) -> anyhow::Result<Generation> {
+        let next = self.generation + 1;
+        let snapshot = Arc::new(self.carried.build(config, next, self.workers)?);
+        self.generation = next;
+        self.published.push(Arc::downgrade(&snapshot));
+        self.caps.set(config.limits.max_connections, config.limits.per_address);
+        self.replay_share.store(replay_share(config, self.workers), Relaxed);
+        self.cell.store(snapshot);
+        self.metrics.config_generation.set(i64::try_from(next).unwrap_or(i64::MAX));
+        Ok(next)
+    }
+
+    /// Snapshots still in memory.
+    pub fn live(&mut self) -> usize {
+        self.published.retain(|snapshot| snapshot.strong_count() > 0);
+        self.published.len()
+    }
+}
+
+fn replay_share(config: &Config, workers: usize) -> u64 {
+    config.limits.replay_total / u64::try_from(workers.max(1)).unwrap_or(1)
+}
+
+/// Wakes every worker and waits until each holds `generation` or a later one.
+///
+/// # Errors
+/// How many did not answer in time.
+pub async fn await_seen(workers: &[WorkerHandle], generation: Generation, patience: Duration) -> Result<(), usize> {
+    await_answers(workers, Message::Published, generation, patience).await
+}
+
+/// Waits until no request that was handed a value no longer active is without a response head.
+///
+/// # Errors
+/// How many workers did not answer in time.
+pub async fn await_drained(workers: &[WorkerHandle], generation: Generation, patience: Duration) -> Result<(), usize> {
+    await_answers(workers, Message::AwaitDrained, generation, patience).await
+}
+
+async fn await_answers(
+    workers: &[WorkerHandle],
+    message: impl Fn(mpsc::UnboundedSender<Seen>) -> Message,
+    generation: Generation,
+    patience: Duration,
+) -> Result<(), usize> {
+    let (answer, mut answers) = mpsc::unbounded_channel();
+    let mut missing = workers.iter().filter(|worker| worker.inbox.send(message(answer.clone())).is_ok()).count();
+    drop(answer);
+    let all = async {
+        while missing > 0
+            && let Some(seen) = answers.recv().await
+        {
+            if seen.generation >= generation {
+                missing -= 1;
+            }
+        }
+    };
+    let _in_time = tokio::time::timeout(patience, all).await;
+    if missing == 0 { Ok(()) } else { Err(missing) }
+}
