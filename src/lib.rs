@@ -2,4 +2,6 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod config;
+pub mod control;
 pub mod secret;
+pub mod telemetry;
