@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod ids;
 pub mod proxy;
 pub mod secret;

@@ -72,7 +72,9 @@ impl Carried {
         let endpoints = config
             .endpoints
             .iter()
-            .map(|endpoint| next.endpoint(self, endpoint, workers).with_context(|| format!("endpoint `{}`", endpoint.name)))
+            .map(|endpoint| {
+                next.endpoint(self, endpoint, workers).with_context(|| format!("endpoint `{}`", endpoint.name))
+            })
             .collect::<anyhow::Result<Box<[_]>>>()?;
         let names = Names::of(config, &listeners);
         let mut routes = RouteTable::default();
@@ -92,7 +94,11 @@ impl Carried {
             endpoints,
             listeners,
             stripped: stripped_headers(config)?,
-            limits: Limits { head: config.limits.head, fields: config.limits.fields, h2_streams: config.limits.h2_streams },
+            limits: Limits {
+                head: config.limits.head,
+                fields: config.limits.fields,
+                h2_streams: config.limits.h2_streams,
+            },
             timeouts: timeouts(&config.timeouts),
             access: match config.log.access {
                 model::Access::Off => Access::Off,
@@ -155,7 +161,9 @@ impl Carried {
         let backends = endpoint
             .upstreams
             .iter()
-            .map(|url| self.backend(before, id, endpoint, url).with_context(|| format!("upstream {}:{}", url.host, url.port)))
+            .map(|url| {
+                self.backend(before, id, endpoint, url).with_context(|| format!("upstream {}:{}", url.host, url.port))
+            })
             .collect::<anyhow::Result<Box<[_]>>>()?;
         Ok(Arc::new(Endpoint {
             id,
@@ -167,18 +175,26 @@ impl Carried {
         }))
     }
 
-    fn credential(&mut self, before: &Self, id: EndpointId, endpoint: &model::Endpoint) -> anyhow::Result<Option<Credential>> {
+    fn credential(
+        &mut self,
+        before: &Self,
+        id: EndpointId,
+        endpoint: &model::Endpoint,
+    ) -> anyhow::Result<Option<Credential>> {
         let model::Credential::Keys { primary, secondary, active } = &endpoint.credential else { return Ok(None) };
         let key = match active {
             model::Slot::Primary => primary,
             model::Slot::Secondary => secondary,
         };
         let Some(key) = key else { bail!("the active slot has no key") };
-        let header = HeaderName::from_bytes(endpoint.attach_header.as_bytes()).context("`attach.header` is not a field name")?;
+        let header =
+            HeaderName::from_bytes(endpoint.attach_header.as_bytes()).context("`attach.header` is not a field name")?;
         let mut text = zeroize::Zeroizing::new(endpoint.attach_prefix.as_bytes().to_vec());
         text.extend_from_slice(key.expose_bytes());
         // The error would carry nothing of the value, but is not shown either.
-        let Ok(mut value) = HeaderValue::from_bytes(&text) else { bail!("the key has characters that cannot stand in a header") };
+        let Ok(mut value) = HeaderValue::from_bytes(&text) else {
+            bail!("the key has characters that cannot stand in a header")
+        };
         value.set_sensitive(true);
         let digest = (id, crate::proxy::auth::digest(&text));
         let value_id = before.values.get(&digest).copied().unwrap_or_else(ValueId::fresh);
@@ -244,7 +260,9 @@ impl Carried {
         };
         let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
         let mut config = match &connect.client_certificate {
-            Some(certificate) => builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(&certificate.key)))),
+            Some(certificate) => builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+                Arc::clone(&certificate.key),
+            ))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = match connect.protocol {
@@ -264,7 +282,9 @@ impl Carried {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
-            bail!("this machine has no root certificates: install `ca-certificates`, or name a file in `upstream.tls.ca`");
+            bail!(
+                "this machine has no root certificates: install `ca-certificates`, or name a file in `upstream.tls.ca`"
+            );
         }
         Ok(Arc::clone(self.roots.insert(Arc::new(roots))))
     }
@@ -279,7 +299,8 @@ fn server_tls(listener: &model::Listener, tls: &model::ListenerTls) -> anyhow::R
         (model::ClientAuth::Off, _) | (_, None) => builder.with_no_client_auth(),
         (demand, Some(roots)) => {
             let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::clone(roots));
-            let verifier = if demand == model::ClientAuth::Optional { verifier.allow_unauthenticated() } else { verifier };
+            let verifier =
+                if demand == model::ClientAuth::Optional { verifier.allow_unauthenticated() } else { verifier };
             builder.with_client_cert_verifier(verifier.build().context("`client_ca` cannot be used")?)
         }
     };
@@ -322,7 +343,8 @@ impl<'c> Names<'c> {
 }
 
 fn build_route(config: &Config, names: &Names<'_>, index: usize, route: &model::Route) -> anyhow::Result<Route> {
-    let listener = |name: &String| names.listeners.get(name.as_str()).copied().with_context(|| format!("no listener `{name}`"));
+    let listener =
+        |name: &String| names.listeners.get(name.as_str()).copied().with_context(|| format!("no listener `{name}`"));
     let allow = route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
     let matched = match &route.path {
         model::PathMatch::Exact(path) | model::PathMatch::Prefix(path) => path.trim_end_matches('/'),
@@ -342,10 +364,14 @@ fn build_route(config: &Config, names: &Names<'_>, index: usize, route: &model::
 }
 
 fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -> anyhow::Result<Forward> {
-    let caller = |name: &String| names.callers.get(name.as_str()).copied().with_context(|| format!("no caller `{name}`"));
+    let caller =
+        |name: &String| names.callers.get(name.as_str()).copied().with_context(|| format!("no caller `{name}`"));
     let allowed: Box<[usize]> = forward.callers.iter().map(caller).collect::<anyhow::Result<_>>()?;
-    let is_anonymous = |at: &usize| config.callers.get(*at).is_some_and(|c| matches!(c.kind, model::CallerKind::Anonymous));
-    let header_name = |name: &String| HeaderName::from_bytes(name.as_bytes()).with_context(|| format!("`{name}` is not a field name"));
+    let is_anonymous =
+        |at: &usize| config.callers.get(*at).is_some_and(|c| matches!(c.kind, model::CallerKind::Anonymous));
+    let header_name = |name: &String| {
+        HeaderName::from_bytes(name.as_bytes()).with_context(|| format!("`{name}` is not a field name"))
+    };
     Ok(Forward {
         callers: CallerPolicy {
             anonymous: allowed.iter().position(is_anonymous),
@@ -360,7 +386,11 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
                 })
                 .collect(),
         },
-        endpoint: names.endpoints.get(forward.endpoint.as_str()).copied().with_context(|| format!("no endpoint `{}`", forward.endpoint))?,
+        endpoint: names
+            .endpoints
+            .get(forward.endpoint.as_str())
+            .copied()
+            .with_context(|| format!("no endpoint `{}`", forward.endpoint))?,
         attach: forward.attach,
         rewrite: forward.rewrite_prefix.as_deref().map(Into::into),
         identity_header: forward.identity_header.as_ref().map(header_name).transpose()?,

@@ -34,7 +34,12 @@ impl MemoryGauge {
             [folder.join(path), folder].into_iter().find_map(|folder| {
                 let limit = fs::read_to_string(folder.join(max)).ok()?.trim().parse::<u64>().ok()?;
                 // cgroup v1 writes "no limit" as a number near 2^63.
-                (limit < 1 << 60).then(|| Self { used: folder.join(used), limit, stat: folder.join("memory.stat"), reclaimable })
+                (limit < 1 << 60).then(|| Self {
+                    used: folder.join(used),
+                    limit,
+                    stat: folder.join("memory.stat"),
+                    reclaimable,
+                })
             })
         })
     }
@@ -66,13 +71,16 @@ mod tests {
     #[test]
     fn both_generations_of_cgroups_are_read() {
         let root = tempfile::tempdir().unwrap();
-        write(root.path(), &[
-            ("app/memory.max", "1000\n"),
-            ("app/memory.current", "700\n"),
-            ("app/memory.stat", "anon 5\ninactive_file 200\n"),
-            ("memory/memory.limit_in_bytes", "2000\n"),
-            ("memory/memory.usage_in_bytes", "500\n"),
-        ]);
+        write(
+            root.path(),
+            &[
+                ("app/memory.max", "1000\n"),
+                ("app/memory.current", "700\n"),
+                ("app/memory.stat", "anon 5\ninactive_file 200\n"),
+                ("memory/memory.limit_in_bytes", "2000\n"),
+                ("memory/memory.usage_in_bytes", "500\n"),
+            ],
+        );
         let v2 = MemoryGauge::find("0::/app\n", root.path().into()).expect("limit");
         assert_eq!(v2.share(), Some(0.5));
         let v1 = MemoryGauge::find("5:cpu:/x\n4:hugetlb,memory:/gone\n", root.path().into()).expect("limit");

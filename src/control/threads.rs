@@ -59,13 +59,19 @@ impl Threads {
     /// Where a thread cannot be started.
     pub fn start(workers: usize, shared: &Shared) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Death>)> {
         let (deaths, died) = mpsc::unbounded_channel();
-        let mut threads =
-            Self { workers: Vec::new(), worker_threads: Vec::new(), acceptors: Vec::new(), ending: Arc::default(), deaths };
+        let mut threads = Self {
+            workers: Vec::new(),
+            worker_threads: Vec::new(),
+            acceptors: Vec::new(),
+            ending: Arc::default(),
+            deaths,
+        };
         for index in 0..workers {
             let (inbox, messages) = mpsc::unbounded_channel();
             let gauges = Arc::<Gauges>::default();
             let (shared, theirs) = (shared.clone(), Arc::clone(&gauges));
-            let thread = threads.spawn(format!("worker-{index}"), move || worker::run(index, shared, theirs, messages))?;
+            let thread =
+                threads.spawn(format!("worker-{index}"), move || worker::run(index, shared, theirs, messages))?;
             threads.worker_threads.push(thread);
             threads.workers.push(WorkerHandle { inbox, gauges });
         }
@@ -76,7 +82,14 @@ impl Threads {
     ///
     /// # Errors
     /// Where the thread cannot be started.
-    pub fn accept(&mut self, listener: ListenerId, name: &str, socket: TcpListener, shared: &Shared, caps: &Arc<Caps>) -> anyhow::Result<()> {
+    pub fn accept(
+        &mut self,
+        listener: ListenerId,
+        name: &str,
+        socket: TcpListener,
+        shared: &Shared,
+        caps: &Arc<Caps>,
+    ) -> anyhow::Result<()> {
         let (stop, stopped) = UnixStream::pair().context("no socket pair")?;
         let acceptor = Acceptor {
             listener,
@@ -120,7 +133,11 @@ impl Threads {
         }
     }
 
-    fn spawn(&self, name: String, body: impl FnOnce() -> io::Result<()> + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    fn spawn(
+        &self,
+        name: String,
+        body: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> anyhow::Result<JoinHandle<()>> {
         let (ending, deaths) = (Arc::clone(&self.ending), self.deaths.clone());
         let label = name.clone();
         std::thread::Builder::new()
@@ -128,7 +145,9 @@ impl Threads {
             .spawn(move || {
                 let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
                 if !ending.load(Relaxed) {
-                    let error = ended.ok().map(|result| result.err().map_or_else(|| "it returned".to_owned(), |e| e.to_string()));
+                    let error = ended
+                        .ok()
+                        .map(|result| result.err().map_or_else(|| "it returned".to_owned(), |e| e.to_string()));
                     let _ = deaths.send(Death { thread: label, error });
                 }
             })

@@ -165,6 +165,10 @@ impl Acceptor {
                 Err(error) => return Err(error.into()),
             }
             if !watched[0].revents().is_empty() {
+                // Who has connected by now is served.
+                while let Ok((stream, peer)) = socket.accept() {
+                    self.hand_over(stream, peer);
+                }
                 return Ok(());
             }
             match socket.accept() {

@@ -26,7 +26,7 @@ use super::{
     accept::Accepted,
     connection::{Connection, Leash, Leashed, Order},
     pipeline,
-    stream::{ClientIo, IoWatch, Phase, Stream},
+    stream::{ClientIo, Close, IoWatch, Phase, Stream},
     tls,
     worker::Worker,
 };
@@ -114,7 +114,7 @@ async fn serve_h1(
         .max_headers(limits.fields)
         .max_header_size(limits.head);
     loop {
-        let io = ClientIo::new(stream, std::sync::Arc::clone(&connection.watch), ahead);
+        let io = ClientIo::new(stream, std::sync::Arc::clone(&connection.watch), ahead, Close::ByTask);
         let service = service_fn(|request: Request<Incoming>| async {
             Ok::<_, Infallible>(pipeline::handle(worker, connection, request).await)
         });
@@ -162,7 +162,7 @@ async fn serve_h2(
     limits: &Limits,
 ) -> Result<(), &'static str> {
     connection.watch.multiplexed();
-    let io = ClientIo::new(stream, std::sync::Arc::clone(&connection.watch), ahead);
+    let io = ClientIo::new(stream, std::sync::Arc::clone(&connection.watch), ahead, Close::Lingering);
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
         async move { Ok::<_, Infallible>(pipeline::handle(&worker, &connection, request).await) }

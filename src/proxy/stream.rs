@@ -180,13 +180,26 @@ pub struct ClientIo {
     watch: Arc<IoWatch>,
     /// Bytes read before hyper came, given to it first.
     ahead: Bytes,
+    close: Close,
+}
+
+/// What hyper's wish to shut the stream down means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// Nothing: the connection task takes the stream back (HTTP/1).
+    ByTask,
+    /// Our FIN, then whatever the client still sends is read and thrown away until its FIN, so that the close does not reset
+    /// the connection under its last answers (HTTP/2, whose streams hyper does not give back).
+    Lingering,
+    /// Our FIN was sent.
+    Sent,
 }
 
 impl ClientIo {
     /// Wraps a stream; `ahead` are bytes already read from it.
     #[must_use]
-    pub const fn new(stream: Stream, watch: Arc<IoWatch>, ahead: Bytes) -> Self {
-        Self { stream, watch, ahead }
+    pub const fn new(stream: Stream, watch: Arc<IoWatch>, ahead: Bytes, close: Close) -> Self {
+        Self { stream, watch, ahead, close }
     }
 
     /// The stream itself, for what comes after hyper.
@@ -241,9 +254,24 @@ impl Write for ClientIo {
         flushed
     }
 
-    /// Flushes and leaves the stream open: closing is the connection task's.
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.close == Close::ByTask {
+            return self.poll_flush(cx);
+        }
+        let this = self.as_mut().get_mut();
+        if this.close == Close::Lingering {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.close = Close::Sent;
+            this.watch.enter(Phase::Lingering);
+        }
+        let mut scrap = [0_u8; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut scrap);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }
 

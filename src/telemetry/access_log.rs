@@ -95,6 +95,12 @@ impl AccessSender {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
+
+    /// Records that were lost, since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
 }
 
 /// Ends the log and counts what it lost.

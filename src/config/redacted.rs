@@ -1,0 +1,143 @@
+//! The configuration in force, for `GET /config`: everything that matters, nothing that is secret.
+//!
+//! Written out field by field: a field that is added to the model is not shown until somebody decides that it may be.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::model::{
+    Action, CallerKind, Config, Credential, Endpoint, Listener, PathMatch, Readiness, Route, Slot, UpstreamUrl,
+};
+
+const HIDDEN: &str = "[redacted]";
+
+/// A configuration without its secrets.
+#[must_use]
+pub fn redacted(config: &Config) -> Value {
+    let limits = &config.limits;
+    let timeouts = &config.timeouts;
+    json!({
+        "version": 1,
+        "source": config.source,
+        "workers": config.workers.map_or(json!("auto"), |count| json!(count)),
+        "state_dir": config.state_dir.path,
+        "listeners": config.listeners.iter().map(listener).collect::<Vec<_>>(),
+        "health": config.health.map(|address| json!({ "address": address })),
+        "admin": {
+            "socket": config.admin.socket.path,
+            "address": config.admin.address,
+            "token": config.admin.token.as_ref().map(|_| HIDDEN),
+            "tls": config.admin.tls.is_some(),
+        },
+        "endpoints": named(config.endpoints.iter().map(|one| (&one.name, endpoint(one)))),
+        "callers": named(config.callers.iter().map(|one| (&one.name, match &one.kind {
+            CallerKind::Anonymous => json!("anonymous"),
+            CallerKind::Keys(keys) => json!({ "keys": keys.iter().map(|key| json!({ "expires_unix": key.expires })).collect::<Vec<_>>() }),
+        }))),
+        "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
+        "readiness": match &config.readiness {
+            Readiness::All => json!("all"),
+            Readiness::Any => json!("any"),
+            Readiness::Named(names) => json!(names),
+        },
+        "limits": {
+            "max_connections": limits.max_connections, "per_address": limits.per_address, "head": limits.head,
+            "fields": limits.fields, "body": limits.body, "replay_body": limits.replay_body, "replay_total": limits.replay_total,
+            "h2_streams": limits.h2_streams, "token_waiters": limits.token_waiters, "memory": limits.memory,
+        },
+        "timeouts": {
+            "tls_handshake": text(timeouts.tls_handshake), "request_head": text(timeouts.request_head), "idle": text(timeouts.idle),
+            "connect": text(timeouts.connect), "response_head": text(timeouts.response_head), "request": text(timeouts.request),
+            "stall": text(timeouts.stall), "stream_idle": text(timeouts.stream_idle), "lame_duck": text(timeouts.lame_duck),
+            "drain": text(timeouts.drain),
+        },
+        "log": {
+            "level": config.log.level.to_string().to_lowercase(),
+            "format": if config.log.json { "json" } else { "text" },
+            "access": format!("{:?}", config.log.access).to_lowercase(),
+        },
+    })
+}
+
+fn listener(listener: &Listener) -> Value {
+    let protocols: Vec<&str> =
+        [(listener.h1, "h1"), (listener.h2, "h2")].into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
+    json!({
+        "name": listener.name,
+        "address": listener.address,
+        "protocols": protocols,
+        "tls": listener.tls.as_ref().map(|tls| json!({
+            "certificates": tls.certificates.iter().map(|certificate| json!({ "names": certificate.names })).collect::<Vec<_>>(),
+            "client_auth": format!("{:?}", tls.client_auth).to_lowercase(),
+        })),
+        "hosts": listener.hosts,
+        "trusted_proxies": listener.trusted_proxies.iter().map(|n| format!("{}/{}", n.address, n.prefix)).collect::<Vec<_>>(),
+        "half_close": listener.half_close,
+    })
+}
+
+fn endpoint(endpoint: &Endpoint) -> Value {
+    json!({
+        "upstreams": endpoint.upstreams.iter().map(url).collect::<Vec<_>>(),
+        "keys": match &endpoint.credential {
+            Credential::None => Value::Null,
+            Credential::Keys { primary, secondary, active } => json!({
+                "primary": primary.as_ref().map(|_| HIDDEN),
+                "secondary": secondary.as_ref().map(|_| HIDDEN),
+                "active": match active { Slot::Primary => "primary", Slot::Secondary => "secondary" },
+            }),
+        },
+        "attach": { "header": endpoint.attach_header },
+        "retry_unanswered": endpoint.retry_unanswered,
+        "upstream": {
+            "protocol": format!("{:?}", endpoint.connect.protocol).to_lowercase(),
+            "idle": text(endpoint.connect.idle),
+            "max_age": text(endpoint.connect.max_age),
+            "max_connections": endpoint.connect.max_connections,
+        },
+        "concurrency": endpoint.concurrency,
+        "queue": endpoint.queue,
+    })
+}
+
+fn route(route: &Route) -> Value {
+    let (kind, path) = match &route.path {
+        PathMatch::Exact(path) => ("path", path),
+        PathMatch::Prefix(path) => ("path_prefix", path),
+    };
+    let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
+    let mut shown = json!({
+        "name": route.name,
+        "match": { "host": route.host, kind: path, "methods": methods, "listeners": route.listeners },
+    });
+    let rest = match &route.action {
+        Action::Deny => json!({ "deny": true }),
+        Action::Forward(forward) => json!({
+            "callers": forward.callers,
+            "endpoint": forward.endpoint,
+            "attach": forward.attach,
+            "rewrite": forward.rewrite_prefix.as_ref().map(|prefix| json!({ "path_prefix": prefix })),
+            "identity_header": forward.identity_header,
+            "timeout": forward.timeout.map(text),
+            "body": forward.body,
+        }),
+    };
+    if let (Value::Object(shown), Value::Object(rest)) = (&mut shown, rest) {
+        shown.extend(rest);
+    }
+    shown
+}
+
+fn url(url: &UpstreamUrl) -> String {
+    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    format!("{}://{host}:{}{}", if url.tls { "https" } else { "http" }, url.port, url.path)
+}
+
+fn named<'a>(entries: impl Iterator<Item = (&'a String, Value)>) -> Value {
+    Value::Object(entries.map(|(name, value)| (name.clone(), value)).collect())
+}
+
+fn text(duration: Duration) -> String {
+    format!("{duration:?}")
+}

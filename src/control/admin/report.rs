@@ -1,0 +1,208 @@
+//! What the admin API says, as JSON: the process writes these types, `scoregate status` and its kin read them back.
+//!
+//! Nothing here may hold a secret: of a key there is its fingerprint.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the process that answers.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Generation of the snapshot that was published last.
+    pub generation: u64,
+    /// Whether it takes leave.
+    pub draining: bool,
+    /// Where traffic comes in.
+    pub listeners: Vec<ListenerStatus>,
+    /// Scoring services.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Data-plane threads.
+    pub workers: Vec<WorkerStatus>,
+    /// How the last reload ended; `None` before the first.
+    pub last_reload: Option<LastReload>,
+}
+
+/// One listener of [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// The address it has.
+    pub address: String,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Connections that are open.
+    pub connections: u64,
+}
+
+/// One endpoint of [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether requests can be sent to it.
+    pub ready: bool,
+    /// Its base URLs.
+    pub upstreams: Vec<String>,
+    /// What it attaches; empty when it attaches nothing.
+    pub slots: Vec<SlotStatus>,
+    /// Requests that are with it now.
+    pub in_flight: u64,
+}
+
+/// One key of an [`EndpointStatus`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStatus {
+    /// `primary`, `secondary` or `token`.
+    pub slot: String,
+    /// Whether requests get this one.
+    pub active: bool,
+    /// What tells one value from another without showing it; `None` when there is no value.
+    pub fingerprint: Option<String>,
+    /// Seconds since this value was first seen.
+    pub age_seconds: u64,
+    /// Counts the values this slot has had.
+    pub generation: u64,
+}
+
+/// One data-plane thread of [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Counts from 0.
+    pub index: u32,
+    /// The newest snapshot it has seen.
+    pub generation: u64,
+    /// Client connections it holds.
+    pub connections: u64,
+    /// Requests it works on.
+    pub in_flight: u64,
+}
+
+/// How the last reload ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// When, in Unix seconds.
+    pub at_unix: u64,
+    /// Whether the file is what is served now.
+    pub result: ReloadResult,
+    /// One sentence; of a refused file its faults, a line each.
+    pub message: String,
+    /// What became different.
+    pub changed: Vec<String>,
+}
+
+/// Whether a reload took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadResult {
+    /// The new configuration is served.
+    Ok,
+    /// The old one still is.
+    Refused,
+}
+
+/// `GET /readyz`: 200 when ready, else 503.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyReport {
+    /// Whether requests should be sent here.
+    pub ready: bool,
+    /// Whether the process takes leave, and is not ready for that reason.
+    pub draining: bool,
+    /// What was asked, one by one; left out unless `?verbose`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointReady>,
+}
+
+/// One endpoint of a [`ReadyReport`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointReady {
+    /// Its name.
+    pub name: String,
+    /// Whether requests can be sent to it.
+    pub ready: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `POST /reload`, when the new configuration is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Generation of the snapshot that was published; the old one when nothing changed.
+    pub generation: u64,
+    /// What became different, a line each.
+    pub changed: Vec<String>,
+    /// What is allowed but probably not meant, a line each.
+    pub warnings: Vec<String>,
+    /// Whether the old snapshot was waited for.
+    pub drained: bool,
+}
+
+/// Why a reload did not happen. The old configuration is still served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReloadError {
+    /// Whose fault it is.
+    pub kind: ReloadErrorKind,
+    /// What is wrong, a line each.
+    pub faults: Vec<String>,
+}
+
+/// Whose fault a [`ReloadError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadErrorKind {
+    /// The configuration is wrong: 422 `config_invalid`.
+    Config,
+    /// Another reload is under way: 409 `reload_busy`.
+    Busy,
+    /// Something of ours: 500 `internal`.
+    Internal,
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            ReloadErrorKind::Config => "the configuration is wrong; the old one is still served",
+            ReloadErrorKind::Busy => "another reload is under way; try again when it has ended",
+            ReloadErrorKind::Internal => "the reload failed; the old configuration is still served",
+        })?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n{fault}"))
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+/// Body of every answer that is not a success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReport {
+    /// What went wrong.
+    pub error: ErrorDetail,
+}
+
+/// What stands in an [`ErrorReport`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// For programs; never changes its meaning.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Finds the request in the log.
+    pub request_id: String,
+    /// Faults of a configuration, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+}
+
+/// Body of `PUT /log-level`, and of its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevel {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+}

@@ -1,0 +1,109 @@
+//! What a reload changes, in words, and what it cannot change.
+
+use std::{collections::BTreeSet, fmt::Debug};
+
+use crate::config::model::{Caller, CallerKind, Config, Credential, Endpoint, Listener};
+
+/// What became different, a line each; empty where nothing did.
+#[must_use]
+pub fn describe(before: &Config, after: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    compare(&mut lines, "endpoint", &before.endpoints, &after.endpoints, |e| &e.name, endpoint_difference);
+    compare(&mut lines, "caller", &before.callers, &after.callers, |c| &c.name, caller_difference);
+    compare(&mut lines, "route", &before.routes, &after.routes, |r| &r.name, |a, b| shown(a, b, "changed"));
+    compare(&mut lines, "listener", &before.listeners, &after.listeners, |l| &l.name, listener_difference);
+    for (name, differs) in [
+        ("limits", before.limits != after.limits),
+        ("timeouts", before.timeouts != after.timeouts),
+        ("log", before.log != after.log),
+        ("readiness", before.readiness != after.readiness),
+    ] {
+        if differs {
+            lines.push(format!("{name} changed"));
+        }
+    }
+    lines
+}
+
+/// What of the new configuration needs a restart, a line each. Where there is any, the reload is refused: half a configuration
+/// is none.
+#[must_use]
+pub fn needs_restart(before: &Config, after: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    let places =
+        |config: &Config| -> BTreeSet<_> { config.listeners.iter().map(|l| (l.name.clone(), l.address)).collect() };
+    for (name, address) in places(before).symmetric_difference(&places(after)) {
+        lines.push(format!(
+            "listeners.{name}: {address} was added, removed or moved; restart scoregate to change where it listens"
+        ));
+    }
+    if before.workers != after.workers {
+        lines.push(
+            "workers: the number of data-plane threads cannot change while they run; restart scoregate".to_owned(),
+        );
+    }
+    let admin = |config: &Config| {
+        (config.admin.socket.clone(), config.admin.address, config.admin.token.clone(), config.health)
+    };
+    if admin(before) != admin(after) {
+        lines.push("admin, health: the admin side cannot move while it runs; restart scoregate".to_owned());
+    }
+    if before.state_dir != after.state_dir {
+        lines.push("state_dir: cannot change while scoregate runs; restart it".to_owned());
+    }
+    lines
+}
+
+fn compare<T>(
+    lines: &mut Vec<String>,
+    kind: &str,
+    before: &[T],
+    after: &[T],
+    name: impl Fn(&T) -> &String,
+    difference: impl Fn(&T, &T) -> Option<&'static str>,
+) {
+    for new in after {
+        match before.iter().find(|old| name(old) == name(new)) {
+            None => lines.push(format!("{kind} `{}` added", name(new))),
+            Some(old) => lines.extend(difference(old, new).map(|what| format!("{kind} `{}` {what}", name(new)))),
+        }
+    }
+    for old in before.iter().filter(|old| !after.iter().any(|new| name(new) == name(old))) {
+        lines.push(format!("{kind} `{}` removed", name(old)));
+    }
+}
+
+fn endpoint_difference(before: &Endpoint, after: &Endpoint) -> Option<&'static str> {
+    match (&before.credential, &after.credential) {
+        (Credential::Keys { active: was, .. }, Credential::Keys { active: is, .. }) if was != is => {
+            Some("attaches the other key")
+        }
+        (a, b) if a != b => Some("has another key"),
+        _ => shown(before, after, "changed"),
+    }
+}
+
+fn caller_difference(before: &Caller, after: &Caller) -> Option<&'static str> {
+    match (&before.kind, &after.kind) {
+        (CallerKind::Keys(a), CallerKind::Keys(b)) if a != b => Some("has other keys"),
+        _ => shown(before, after, "changed"),
+    }
+}
+
+fn listener_difference(before: &Listener, after: &Listener) -> Option<&'static str> {
+    let digests = |listener: &Listener| {
+        listener.tls.as_ref().map(|tls| tls.certificates.iter().map(|c| c.digest).collect::<Vec<_>>())
+    };
+    if digests(before) != digests(after) {
+        return Some("has other certificates");
+    }
+    let rest = |l: &Listener| {
+        format!("{:?}", (l.h1, l.h2, &l.hosts, &l.trusted_proxies, l.half_close, l.tls.as_ref().map(|t| t.client_auth)))
+    };
+    (rest(before) != rest(after)).then_some("changed")
+}
+
+/// Secrets are equal here whatever they are: their `Debug` says nothing. Who holds one compares it first.
+fn shown<T: Debug>(before: &T, after: &T, what: &'static str) -> Option<&'static str> {
+    (format!("{before:?}") != format!("{after:?}")).then_some(what)
+}

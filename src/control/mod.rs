@@ -1,0 +1,13 @@
+//! The control plane: everything that is slow, may block or may fail, away from the threads that carry requests.
+//!
+//! `run` starts it; what it decides reaches the data plane as a published snapshot and in no other way.
+
+pub mod admin;
+pub mod build;
+pub mod changes;
+pub mod fingerprint;
+pub mod gate;
+pub mod memory;
+pub mod publish;
+pub mod random_key;
+pub mod threads;

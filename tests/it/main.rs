@@ -1,0 +1,14 @@
+//! Behaviour of the whole gate, in process: a real listener, real workers, scripted upstreams.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod routing;

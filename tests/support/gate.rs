@@ -1,0 +1,218 @@
+//! A gate in this process, on ports of its own.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use scoregate::{
+    clock::Clock,
+    config::model::*,
+    control::{
+        admin::report::{ReloadError, ReloadReport},
+        gate::{Gate, Parts},
+        threads::Sockets,
+    },
+    proxy::auth::digest,
+    secret::Secret,
+    telemetry::access_log::AccessLog,
+};
+
+pub const CALLER_KEY: &str = "caller-key-of-team-a-0123456789abcdef";
+pub const PRIMARY: &str = "canary-primary-key";
+pub const SECONDARY: &str = "canary-secondary-key";
+
+/// A configuration with one plain listener, one endpoint with two keys, one caller and one route to it.
+pub fn config(upstream: SocketAddr) -> Config {
+    Config {
+        source: PathBuf::from("test.yaml"),
+        workers: Some(2),
+        state_dir: StateDir { path: PathBuf::from("/nonexistent"), written: false },
+        listeners: vec![listener("public")],
+        health: None,
+        admin: Admin {
+            socket: StateDir { path: PathBuf::from("/nonexistent/admin.sock"), written: false },
+            address: None,
+            token: None,
+            tls: None,
+        },
+        endpoints: vec![endpoint("iris", upstream)],
+        callers: vec![
+            Caller {
+                name: "team-a".into(),
+                kind: CallerKind::Keys(vec![CallerKey { sha256: digest(CALLER_KEY.as_bytes()), expires: None }]),
+            },
+            Caller { name: "anyone".into(), kind: CallerKind::Anonymous },
+        ],
+        routes: vec![route("/", "iris", &["team-a"])],
+        readiness: Readiness::All,
+        limits: Limits::default(),
+        timeouts: Timeouts { lame_duck: std::time::Duration::ZERO, ..Timeouts::default() },
+        log: Log { level: tracing::Level::INFO, json: true, access: Access::All },
+    }
+}
+
+pub fn listener(name: &str) -> Listener {
+    Listener {
+        name: name.into(),
+        address: "127.0.0.1:0".parse().unwrap(),
+        h1: true,
+        h2: true,
+        tls: None,
+        hosts: Vec::new(),
+        trusted_proxies: Vec::new(),
+        half_close: false,
+    }
+}
+
+pub fn endpoint(name: &str, upstream: SocketAddr) -> Endpoint {
+    Endpoint {
+        name: name.into(),
+        upstreams: vec![url(upstream, "/score")],
+        credential: keys(Some(PRIMARY), Some(SECONDARY), Slot::Primary),
+        attach_header: "authorization".into(),
+        attach_prefix: "Bearer ".into(),
+        retry_unanswered: false,
+        connect: UpstreamConnect {
+            protocol: UpstreamProtocol::Auto,
+            ca: None,
+            server_name: None,
+            client_certificate: None,
+            idle: std::time::Duration::from_secs(30),
+            max_connections: 1024,
+            max_age: std::time::Duration::from_secs(600),
+        },
+        concurrency: 512,
+        queue: 1024,
+    }
+}
+
+pub fn keys(primary: Option<&str>, secondary: Option<&str>, active: Slot) -> Credential {
+    let secret = |value: &str| Secret::new(value.as_bytes().to_vec());
+    Credential::Keys { primary: primary.map(secret), secondary: secondary.map(secret), active }
+}
+
+pub fn url(upstream: SocketAddr, path: &str) -> UpstreamUrl {
+    UpstreamUrl { tls: false, host: upstream.ip().to_string(), port: upstream.port(), path: path.into() }
+}
+
+pub fn route(prefix: &str, endpoint: &str, callers: &[&str]) -> Route {
+    Route {
+        name: format!("*{prefix}"),
+        host: "*".into(),
+        path: PathMatch::Prefix(prefix.into()),
+        methods: Vec::new(),
+        listeners: Vec::new(),
+        action: Action::Forward(Box::new(forward(endpoint, callers))),
+    }
+}
+
+pub fn forward(endpoint: &str, callers: &[&str]) -> Forward {
+    Forward {
+        callers: callers.iter().map(ToString::to_string).collect(),
+        endpoint: endpoint.into(),
+        attach: true,
+        rewrite_prefix: None,
+        identity_header: None,
+        caller_headers: vec![CallerHeader::Authorization, CallerHeader::XApiKey],
+        timeout: None,
+        body: None,
+        replay_body: None,
+        trailers: Vec::new(),
+        path_chars: PathChars::default(),
+    }
+}
+
+/// The route's way of forwarding, to change it.
+pub fn forward_of(route: &mut Route) -> &mut Forward {
+    match &mut route.action {
+        Action::Forward(forward) => forward,
+        Action::Deny => panic!("a deny route"),
+    }
+}
+
+/// A running gate.
+pub struct TestGate {
+    pub gate: Arc<Gate>,
+    pub clock: Clock,
+    next: Arc<std::sync::Mutex<Config>>,
+    log: Arc<std::sync::Mutex<Vec<u8>>>,
+    _access: scoregate::telemetry::access_log::AccessHandle,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl TestGate {
+    pub fn start(config: Config) -> Self {
+        Self::start_with(config, Clock::system())
+    }
+
+    pub fn start_with(config: Config, clock: Clock) -> Self {
+        let sockets = Sockets::default().bind(&config.listeners).unwrap();
+        let log = Arc::<std::sync::Mutex<Vec<u8>>>::default();
+        let (access, handle) = AccessLog::start(true, Box::new(Shared(Arc::clone(&log))), 10_000).unwrap();
+        let next = Arc::new(std::sync::Mutex::new(config.clone()));
+        let source = Arc::clone(&next);
+        let parts = Parts {
+            config,
+            source: Box::new(move || Ok((source.lock().unwrap().clone(), Vec::new()))),
+            sockets,
+            clock: clock.clone(),
+            access,
+            logs: None,
+        };
+        let (gate, _deaths) = Gate::start(parts).unwrap();
+        Self { gate, clock, next, log, _access: handle }
+    }
+
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        self.gate.address(listener).unwrap()
+    }
+
+    /// Changes the configuration and reloads.
+    pub async fn reload(&self, drained: bool, change: impl FnOnce(&mut Config)) -> Result<ReloadReport, ReloadError> {
+        change(&mut self.next.lock().unwrap());
+        super::in_time("reload", self.gate.reload(drained)).await
+    }
+
+    pub fn metrics(&self) -> String {
+        use scoregate::control::admin::Operations;
+        self.gate.metrics()
+    }
+
+    /// The value of a metric's line, labels included in `name`; 0 where there is none.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics();
+        let line = text.lines().find_map(|line| line.strip_prefix("scoregate_")?.strip_prefix(name));
+        line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0.0)
+    }
+
+    /// What was written to the access log so far.
+    pub fn access_log(&self) -> String {
+        String::from_utf8_lossy(&self.log.lock().unwrap()).into_owned()
+    }
+
+    pub async fn drain(&self) {
+        super::in_time("drain", self.gate.drain()).await;
+    }
+}
+
+impl Drop for TestGate {
+    /// Ends the threads: a gate that is dropped drains at once.
+    fn drop(&mut self) {
+        let gate = Arc::clone(&self.gate);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(gate.drop_everything());
+        });
+    }
+}
