@@ -5,3 +5,4 @@
 
 pub mod access_log;
 pub mod logs;
+pub mod utc;
