@@ -17,6 +17,8 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
+use super::utc::Utc;
+
 /// What is written about one request.
 #[derive(Debug, Clone, Serialize)]
 pub struct AccessRecord {
@@ -211,8 +213,8 @@ fn json_line(record: &AccessRecord, line: &mut String) -> fmt::Result {
 
 /// `2026-01-02T03:04:05.678Z 200 POST /score listener=… route=… …`
 fn text_line(record: &AccessRecord, line: &mut String) -> fmt::Result {
-    write_time(record.time_unix_ms, line)?;
-    write!(line, " {} {} {}", record.status, record.method, Escaped(&record.path))?;
+    let moment = Utc(record.time_unix_ms);
+    write!(line, "{moment} {} {} {}", record.status, record.method, Escaped(&record.path))?;
     write!(line, " listener={}", Escaped(&record.listener))?;
     let words = [("route", record.route.as_deref()), ("caller", record.caller.as_deref())];
     let ends = [("code", record.code), ("upstream", record.upstream.as_deref())];
@@ -240,21 +242,6 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
-}
-
-/// RFC 3339 in UTC. Days to a date after Howard Hinnant, "chrono-compatible low-level date algorithms".
-fn write_time(unix_ms: u64, line: &mut String) -> fmt::Result {
-    let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
-    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    write!(line, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
 fn name<S: Serializer>(value: &Arc<str>, out: S) -> Result<S::Ok, S::Error> {

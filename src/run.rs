@@ -1,0 +1,198 @@
+//! The composition root of `scoregate run`: the only file that knows every part, and the order in which they begin and end.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+use tracing::Level;
+
+use crate::{
+    clock::Clock,
+    config::{
+        self,
+        model::Config,
+        sources::{LastGood, ProcessEnv, RealFiles},
+    },
+    control::{
+        admin::{self, AdminHandle, Listening, places::Fallbacks},
+        gate::{Gate, Parts, Source},
+        threads::{Death, Sockets},
+    },
+    telemetry::{
+        access_log::AccessLog,
+        logs::{self, Format},
+    },
+};
+
+/// Access records that may wait for a slow reader.
+const ACCESS_QUEUE: usize = 16_384;
+/// How long the access log may take to write its last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// Exit code of a process that was interrupted a second time.
+const INTERRUPTED: i32 = 130;
+
+/// What the command line says.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// In place of `log.level`.
+    pub log_level: Option<Level>,
+    /// In place of `log.format`.
+    pub log_format: Option<Format>,
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// [`config::fault::Faults`] where the configuration is wrong; else what could not be started, or which part died.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    // Fails only if a provider is installed already, and then it is this one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control plane's runtime")?;
+    let outcome = runtime.block_on(serve(options));
+    // A blocking read that hangs (a stalled network file system) must not hold the end up.
+    runtime.shutdown_timeout(LAST_LINES);
+    outcome
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    // Before the first load: a SIGHUP that arrives while the file is read is not lost.
+    let mut signals = Signals::install()?;
+    let source = file_source(options.clone());
+    let (config, warnings) = match config::load(&options.config, &ProcessEnv, &RealFiles) {
+        Ok(loaded) => (overridden(loaded.config, &options), loaded.warnings),
+        Err(faults) => return Err(faults.into()),
+    };
+    let format = if config.log.json { Format::Json } else { Format::Text };
+    let (log_control, log_guard) = logs::start(config.log.level, format)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let (access, access_handle) =
+        AccessLog::start(config.log.json, Box::new(std::io::stdout()), ACCESS_QUEUE).context("cannot start the access log")?;
+    let sockets = Sockets::default().bind(&config.listeners)?;
+    let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
+    let parts = Parts { config, source, sockets, clock: Clock::system(), access, logs: Some(log_control) };
+    let (gate, deaths) = Gate::start(parts)?;
+    let fallbacks = Fallbacks::from_env();
+    let listening = Listening { admin: &admin_config, health, state_dir: &state_dir, fallbacks: &fallbacks };
+    let mut admin = match admin::serve(listening, Arc::new(Arc::clone(&gate))).await {
+        Ok(admin) => admin,
+        Err(error) => {
+            gate.drop_everything().await;
+            return Err(error);
+        }
+    };
+    let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
+
+    let outcome = supervise(&gate, &mut signals, deaths, &mut admin).await;
+
+    memory.abort();
+    admin.stop().await;
+    if !access_handle.join(LAST_LINES) {
+        tracing::warn!("the access log's last lines could not be written in time");
+    }
+    drop(log_guard);
+    outcome
+}
+
+/// Waits for signals, and for parts that die; drains in the end.
+async fn supervise(
+    gate: &Arc<Gate>,
+    signals: &mut Signals,
+    mut deaths: mpsc::UnboundedReceiver<Death>,
+    admin: &mut AdminHandle,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => {
+                // Reports itself; the next signal need not wait for it.
+                let gate = Arc::clone(gate);
+                tokio::spawn(async move { drop(gate.reload(false).await) });
+            }
+            () = signals.end() => break,
+            () = gate.drain_asked.notified() => break,
+            Some(death) = deaths.recv() => {
+                gate.mark_dead();
+                let why = death.error.unwrap_or_else(|| "it panicked; the log says where".to_owned());
+                bail!("thread `{}` ended, which must live as long as the process: {why}", death.thread);
+            }
+            error = admin.failed() => return Err(error.context("the admin side ended, which must live as long as the process")),
+        }
+    }
+    tokio::select! {
+        () = gate.drain() => Ok(()),
+        () = signals.end() => {
+            eprint_last("second signal: ending at once");
+            std::process::exit(INTERRUPTED)
+        }
+    }
+}
+
+/// Past the log's queue: the process ends before it would be read.
+fn eprint_last(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Reads the file again. An empty secret file keeps its last good value: kubelets and editors truncate before they write.
+fn file_source(options: Options) -> Source {
+    let files = LastGood::new(RealFiles);
+    // The first look fills in what is good now; its faults are the first load's to report.
+    drop(config::load(&options.config, &ProcessEnv, &files));
+    Box::new(move || match config::load(&options.config, &ProcessEnv, &files) {
+        Ok(loaded) => {
+            let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+            Ok((overridden(loaded.config, &options), warnings))
+        }
+        Err(faults) => Err(faults.iter().map(|fault| faults.line(fault)).collect()),
+    })
+}
+
+/// What the command line says wins.
+fn overridden(mut config: Config, options: &Options) -> Config {
+    if let Some(level) = options.log_level {
+        config.log.level = level;
+    }
+    if let Some(format) = options.log_format {
+        config.log.json = format == Format::Json;
+    }
+    config
+}
+
+/// The signals that mean something to us.
+#[derive(Debug)]
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> anyhow::Result<Self> {
+        let install = |kind| signal(kind).context("cannot install a signal handler");
+        Ok(Self {
+            hangup: install(SignalKind::hangup())?,
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+        })
+    }
+
+    /// SIGTERM or SIGINT.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

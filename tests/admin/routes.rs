@@ -1,0 +1,117 @@
+//! Each route says what the operations say.
+
+use scoregate::control::admin::report::{ReloadError, ReloadErrorKind, ReloadReport, Status};
+use serde_json::json;
+
+use crate::support::{Ask, CANARY, Fake, refused, setting};
+
+#[tokio::test]
+async fn probes_and_metrics_answer() {
+    let running = setting().start().await;
+    assert_eq!(running.ask_socket("GET", "/livez").await.json(), json!({ "live": true }));
+    let ready = running.ask_socket("GET", "/readyz").await;
+    assert_eq!((ready.status.as_u16(), ready.json()), (200, json!({ "ready": true, "draining": false })));
+    let metrics = running.ask_socket("GET", "/metrics").await;
+    assert!(metrics.body.starts_with("scoregate_build_info"));
+    assert_eq!(metrics.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(running.ask_socket("HEAD", "/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_ready_or_not_live_is_503_and_says_why_when_asked() {
+    let running = setting().start_with(Fake { dead: true, ..Fake::default() }).await;
+    let live = running.ask_socket("GET", "/livez").await;
+    assert_eq!((live.status.as_u16(), live.json()), (503, json!({ "live": false })));
+    let ready = running.ask_socket("GET", "/readyz").await;
+    assert_eq!((ready.status.as_u16(), ready.json()), (503, json!({ "ready": false, "draining": false })));
+    let verbose = running.ask_socket("GET", "/readyz?verbose").await;
+    assert_eq!(verbose.status, 503);
+    assert_eq!(verbose.json()["endpoints"], json!([{ "name": "iris", "ready": false, "reason": "no key" }]));
+}
+
+#[tokio::test]
+async fn status_and_config_are_read() {
+    let running = setting().start().await;
+    let status: Status = serde_json::from_str(&running.ask_socket("GET", "/status").await.body).unwrap();
+    assert_eq!((status.version.as_str(), status.generation), ("1.2.3", 9));
+    assert_eq!(running.ask_socket("GET", "/config").await.json()["admin"]["token"], "[redacted]");
+}
+
+#[tokio::test]
+async fn a_reload_says_what_changed() {
+    let running = setting().start().await;
+    let report: ReloadReport = serde_json::from_str(&running.ask_socket("POST", "/reload").await.body).unwrap();
+    assert_eq!((report.generation, report.drained), (10, false));
+    let drained: ReloadReport =
+        serde_json::from_str(&running.ask_socket("POST", "/reload?drained").await.body).unwrap();
+    assert!(drained.drained);
+    assert_eq!(running.fake.calls(), ["reload false", "reload true"]);
+}
+
+#[tokio::test]
+async fn a_reload_that_fails_says_why() {
+    let running = setting().start().await;
+    let faults = vec!["gate.yaml:3:1: found x, expected y".to_owned(), "gate.yaml:9:2: found z".to_owned()];
+    for (kind, status, code) in [
+        (ReloadErrorKind::Config, 422, "config_invalid"),
+        (ReloadErrorKind::Busy, 409, "reload_busy"),
+        (ReloadErrorKind::Internal, 500, "internal"),
+    ] {
+        *running.fake.reload.lock().unwrap() = Some(ReloadError { kind, faults: faults.clone() });
+        let answer = running.ask_socket("POST", "/reload").await;
+        assert_eq!(answer.refusal(), refused(status, code));
+        assert_eq!(answer.json()["error"]["faults"], json!(faults));
+        let message = answer.json()["error"]["message"].to_string();
+        assert!(faults.iter().all(|fault| message.contains(fault)), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_begins_at_once() {
+    let running = setting().start().await;
+    let answer = running.ask_socket("POST", "/drain").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (202, json!({ "draining": true })));
+    assert_eq!(running.fake.calls(), ["drain"]);
+}
+
+#[tokio::test]
+async fn the_log_level_is_set_or_the_body_explained() {
+    let running = setting().start().await;
+    let put = |body: &str| running.ask_tcp(Ask::new("PUT", "/log-level").token(CANARY).json(body));
+    let answer = put(r#"{"level": "debug"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({ "level": "debug" })));
+    for wrong in ["", "{}", r#"{"level": "loud"}"#, r#"{"level": "info", "for": "1m"}"#, r#"{"level": 3}"#, "debug"] {
+        assert_eq!(put(wrong).await.refusal(), refused(400, "bad_request"), "{wrong}");
+    }
+    assert_eq!(running.fake.calls(), ["level DEBUG"]);
+    let bare = running.ask_tcp(Ask::new("PUT", "/log-level").token(CANARY)).await;
+    assert_eq!(bare.refusal(), refused(400, "bad_request"));
+}
+
+#[tokio::test]
+async fn a_body_larger_than_any_that_is_read_is_413() {
+    let running = setting().start().await;
+    let large = format!(r#"{{"level": "{}"}}"#, "x".repeat(65 << 10));
+    let answer = running.ask_tcp(Ask::new("PUT", "/log-level").token(CANARY).json(&large)).await;
+    assert_eq!(answer.refusal(), refused(413, "request_too_large"));
+}
+
+#[tokio::test]
+async fn unknown_paths_are_404_and_wrong_methods_405() {
+    let running = setting().start().await;
+    for path in ["/", "/nothing", "/livez/", "/reload/now", "//livez"] {
+        assert_eq!(running.ask_socket("GET", path).await.refusal(), refused(404, "not_found"), "{path}");
+    }
+    for (method, path, allow) in [
+        ("POST", "/livez", "GET,HEAD"),
+        ("DELETE", "/status", "GET,HEAD"),
+        ("GET", "/reload", "POST"),
+        ("GET", "/drain", "POST"),
+        ("POST", "/log-level", "PUT"),
+    ] {
+        let answer = running.ask_socket(method, path).await;
+        assert_eq!(answer.refusal(), refused(405, "method_not_allowed"), "{method} {path}");
+        assert_eq!(answer.headers["allow"], allow);
+    }
+    assert!(running.fake.calls().is_empty());
+}
