@@ -52,9 +52,7 @@ pub struct Options {
 pub fn run(options: Options) -> anyhow::Result<()> {
     // Fails only if a provider is installed already, and then it is this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("control")
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the control plane's runtime")?;
@@ -77,8 +75,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let (access, access_handle) =
-        AccessLog::start(config.log.json, Box::new(std::io::stdout()), ACCESS_QUEUE).context("cannot start the access log")?;
+    let (access, access_handle) = AccessLog::start(config.log.json, Box::new(std::io::stdout()), ACCESS_QUEUE)
+        .context("cannot start the access log")?;
     let sockets = Sockets::default().bind(&config.listeners)?;
     let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
     let parts = Parts { config, source, sockets, clock: Clock::system(), access, logs: Some(log_control) };
@@ -115,12 +113,12 @@ async fn supervise(
 ) -> anyhow::Result<()> {
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => {
+            _ = signals.reload.recv() => {
                 // Reports itself; the next signal need not wait for it.
                 let gate = Arc::clone(gate);
                 tokio::spawn(async move { drop(gate.reload(false).await) });
             }
-            () = signals.end() => break,
+            () = signals.end.recv() => break,
             () = gate.drain_asked.notified() => break,
             Some(death) = deaths.recv() => {
                 gate.mark_dead();
@@ -132,7 +130,7 @@ async fn supervise(
     }
     tokio::select! {
         () = gate.drain() => Ok(()),
-        () = signals.end() => {
+        () = signals.end.recv() => {
             eprint_last("second signal: ending at once");
             std::process::exit(INTERRUPTED)
         }
@@ -155,7 +153,7 @@ fn file_source(options: Options) -> Source {
             let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
             Ok((overridden(loaded.config, &options), warnings))
         }
-        Err(faults) => Err(faults.iter().map(|fault| faults.line(fault)).collect()),
+        Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
     })
 }
 
@@ -173,7 +171,13 @@ fn overridden(mut config: Config, options: &Options) -> Config {
 /// The signals that mean something to us.
 #[derive(Debug)]
 struct Signals {
-    hangup: Signal,
+    reload: Signal,
+    end: EndSignals,
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -182,14 +186,18 @@ impl Signals {
     fn install() -> anyhow::Result<Self> {
         let install = |kind| signal(kind).context("cannot install a signal handler");
         Ok(Self {
-            hangup: install(SignalKind::hangup())?,
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
+            reload: install(SignalKind::hangup())?,
+            end: EndSignals {
+                terminate: install(SignalKind::terminate())?,
+                interrupt: install(SignalKind::interrupt())?,
+            },
         })
     }
+}
 
-    /// SIGTERM or SIGINT.
-    async fn end(&mut self) {
+impl EndSignals {
+    /// Either of them.
+    async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

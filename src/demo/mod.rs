@@ -41,7 +41,7 @@ const COUNTERS: Duration = Duration::from_secs(1);
 /// What could not be started.
 pub fn demo() -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(tour())
 }
 
@@ -165,7 +165,8 @@ async fn count(gate: &Arc<Gate>) -> anyhow::Result<()> {
 fn counters(metrics: &str) -> String {
     let sum = |class: &str| -> u64 {
         let label = format!("code_class=\"{class}\"");
-        let values = metrics.lines().filter(|line| line.starts_with("scoregate_requests_total") && line.contains(&label));
+        let values =
+            metrics.lines().filter(|line| line.starts_with("scoregate_requests_total") && line.contains(&label));
         values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     };
     format!("answered {}   refused or failed {}", sum("2xx"), sum("4xx") + sum("5xx"))

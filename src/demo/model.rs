@@ -33,15 +33,23 @@ pub(super) async fn serve(key: String) -> std::io::Result<SocketAddr> {
     Ok(address)
 }
 
-async fn score(State(expected): State<Arc<str>>, headers: HeaderMap, body: axum::body::Bytes) -> (StatusCode, Json<Value>) {
+async fn score(
+    State(expected): State<Arc<str>>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> (StatusCode, Json<Value>) {
     let presented = headers.get("authorization").map_or(&b""[..], |value| value.as_bytes());
     if !bool::from(presented.ct_eq(expected.as_bytes())) {
         return (StatusCode::UNAUTHORIZED, Json(json!({ "message": "this service demands its own key" })));
     }
     match serde_json::from_slice::<Flowers>(&body) {
-        Ok(flowers) => (StatusCode::OK, Json(json!({ "result": flowers.data.iter().map(classify).collect::<Vec<_>>() }))),
+        Ok(flowers) => {
+            (StatusCode::OK, Json(json!({ "result": flowers.data.iter().map(classify).collect::<Vec<_>>() })))
+        }
         Err(error) => {
-            let message = format!("expected {{\"data\": [[sepal length, sepal width, petal length, petal width], ...]}}: {error}");
+            let message = format!(
+                "expected {{\"data\": [[sepal length, sepal width, petal length, petal width], ...]}}: {error}"
+            );
             (StatusCode::BAD_REQUEST, Json(json!({ "message": message })))
         }
     }

@@ -1,0 +1,89 @@
+//! Secrets and `callers` as typed. None of these prints itself.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::List;
+use crate::config::{
+    text::Text,
+    units::{Digest, Timestamp},
+};
+
+/// A secret, from one of three places. Of a file, one newline at its end is cut; control characters are refused.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "writeOnly" = true,
+    "oneOf" = [{ "required": ["file"] }, { "required": ["env"] }, { "required": ["value"] }],
+))]
+pub(crate) struct Secret {
+    /// Path of a file that holds it.
+    #[schemars(length(min = 1))]
+    pub(crate) file: Option<String>,
+    /// Name of an environment variable that holds it.
+    pub(crate) env: Option<String>,
+    /// The secret itself, for trying things out: gives a warning.
+    pub(crate) value: Option<String>,
+}
+
+/// Who may come in: `anonymous`, a mapping with `keys`, or `anonymous: { public: true }`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Caller {
+    /// Anyone at all.
+    Anonymous(AnonymousWord),
+    /// As described.
+    Table(CallerTable),
+}
+
+/// `anonymous`
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AnonymousWord {
+    Anonymous,
+}
+
+/// A caller in full.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "oneOf" = [{ "required": ["keys"] }, { "required": ["anonymous"] }],
+    "x-later" = ["jwt", "mtls", "service", "revoke", "evict_after", "limits"],
+))]
+pub(crate) struct CallerTable {
+    /// Keys that it may show; each of them lets it in.
+    #[schemars(length(min = 1))]
+    pub(crate) keys: Option<List<CallerKey>>,
+    /// Anyone at all, with a word on how far.
+    pub(crate) anonymous: Option<Anonymous>,
+}
+
+/// Anyone at all.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Anonymous {
+    /// Anyone who reaches a listener that is not loopback may use an endpoint's credential through a route with this
+    /// caller. Default false: such a route is a fault.
+    pub(crate) public: Option<bool>,
+}
+
+/// A key of a caller: its digest, or where the key is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "writeOnly" = true,
+    "oneOf" = [{ "required": ["sha256"] }, { "required": ["file"] }, { "required": ["env"] }, { "required": ["value"] }],
+))]
+pub(crate) struct CallerKey {
+    /// SHA-256 of the key, in hex.
+    pub(crate) sha256: Option<Text<Digest>>,
+    /// Path of a file that holds the key.
+    #[schemars(length(min = 1))]
+    pub(crate) file: Option<String>,
+    /// Name of an environment variable that holds the key.
+    pub(crate) env: Option<String>,
+    /// The key itself, for trying things out: gives a warning.
+    pub(crate) value: Option<String>,
+    /// The key is refused from then on, RFC 3339. Default: never.
+    pub(crate) expires: Option<Text<Timestamp>>,
+}

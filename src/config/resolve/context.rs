@@ -1,0 +1,145 @@
+//! What every section needs while it is resolved: where to report, what to read from.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::config::{
+    fault::{Fault, Report, alternatives, nearest, quote},
+    marked::Node,
+    model::StateDir,
+    path::KeyPath,
+    raw::List,
+    sources::{Env, Files, SecretFile},
+};
+
+/// The file being resolved and its surroundings.
+pub(super) struct Context<'a> {
+    tree: &'a Node,
+    report: Report,
+    /// Where relative paths start.
+    folder: PathBuf,
+    pub(super) env: &'a dyn Env,
+    files: &'a dyn Files,
+    /// Every file that was asked for.
+    read: Vec<PathBuf>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(tree: &'a Node, source: &Path, report: Report, env: &'a dyn Env, files: &'a dyn Files) -> Self {
+        let folder = source.parent().unwrap_or(Path::new("")).to_owned();
+        Self { tree, report, folder, env, files, read: Vec::new() }
+    }
+
+    /// The files that were read and everything that was reported.
+    pub(super) fn finish(self) -> (Vec<PathBuf>, Report) {
+        (self.read, self.report)
+    }
+
+    /// Adds an error; the answer takes a hint.
+    pub(super) fn error(
+        &mut self,
+        path: &KeyPath,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> &mut Fault {
+        self.report.error(Some(self.tree.position(path)), path, found, expected)
+    }
+
+    /// Adds a warning; the answer takes a hint.
+    pub(super) fn warning(
+        &mut self,
+        path: &KeyPath,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> &mut Fault {
+        self.report.warning(Some(self.tree.position(path)), path, found, expected)
+    }
+
+    /// Reports that a key is not there.
+    pub(super) fn missing(&mut self, path: &KeyPath, expected: &str) {
+        self.error(path, "nothing", expected).hint("required");
+    }
+
+    /// Where something else stands, for a hint.
+    pub(super) fn place_of(&self, path: &KeyPath) -> String {
+        let at = self.tree.position(path);
+        format!("{}:{}", at.line, at.column)
+    }
+
+    /// Reports a name that nothing has.
+    pub(super) fn unknown_name<'n>(
+        &mut self,
+        path: &KeyPath,
+        name: &str,
+        kind: &str,
+        known: impl IntoIterator<Item = &'n str>,
+    ) {
+        let known: Vec<&str> = known.into_iter().collect();
+        let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+        let expected = if known.is_empty() {
+            format!("the name of {kind}, of which there is none")
+        } else {
+            format!("the name of {kind}: {}", alternatives(known))
+        };
+        self.error(path, quote(name), expected).hint = meant;
+    }
+
+    /// A path that was written, or the default.
+    pub(super) fn place(&self, written: Option<&str>, default: &str) -> StateDir {
+        match written {
+            Some(path) => StateDir { path: self.folder.join(path), written: true },
+            None => StateDir { path: PathBuf::from(default), written: false },
+        }
+    }
+
+    /// The content of a file that is named at `path`.
+    pub(super) fn read(&mut self, path: &KeyPath, written: &str) -> Option<Vec<u8>> {
+        self.open(path, written, |files, file| files.read(file))
+    }
+
+    /// The content of a file with a secret that is named at `path`.
+    pub(super) fn read_secret(&mut self, path: &KeyPath, written: &str) -> Option<SecretFile> {
+        self.open(path, written, |files, file| files.read_secret(file))
+    }
+
+    fn open<T>(
+        &mut self,
+        path: &KeyPath,
+        written: &str,
+        read: impl FnOnce(&dyn Files, &Path) -> io::Result<T>,
+    ) -> Option<T> {
+        let file = self.folder.join(written);
+        let content = read(self.files, &file);
+        if !self.read.contains(&file) {
+            self.read.push(file.clone());
+        }
+        let error = match content {
+            Ok(content) => return Some(content),
+            Err(error) => error,
+        };
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound if Path::new(written).is_relative() => {
+                Some("relative paths start at the folder of this file")
+            }
+            io::ErrorKind::PermissionDenied => Some("the user that scoregate runs as must be able to read it"),
+            io::ErrorKind::IsADirectory => Some("name a file in it"),
+            _ => None,
+        };
+        let found = format!("{}: {error}", quote(&file.to_string_lossy()));
+        self.error(path, found, "a file that can be read").hint = hint.map(str::to_owned);
+        None
+    }
+}
+
+/// The sound items of a list, with where they stand.
+pub(super) fn items<'r, T>(list: Option<&'r List<T>>, path: &KeyPath) -> Vec<(KeyPath, &'r T)> {
+    let items = list.into_iter().flatten().enumerate();
+    items.filter_map(|(index, item)| Some((path.index(index), item.as_ref()?))).collect()
+}
+
+/// The sound items of a list.
+pub(super) fn sound<T>(list: Option<&List<T>>) -> impl Iterator<Item = &T> {
+    list.into_iter().flatten().flatten()
+}

@@ -1,0 +1,167 @@
+//! `endpoints`: where they are, what is attached to requests, how to connect.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{
+    context::{Context, items, sound},
+    secrets,
+    settings::span,
+    tls::{self, NamedFile},
+};
+use crate::{
+    config::{
+        model::{Certificate, Credential, Endpoint, Slot, UpstreamConnect, UpstreamProtocol, UpstreamUrl},
+        path::KeyPath,
+        raw::{self, Active, OnOff, Plaintext, UpstreamProtocolWord},
+    },
+    secret::Secret,
+};
+
+const CONCURRENCY: usize = 512;
+const QUEUE: usize = 1_024;
+const IDLE: Duration = Duration::from_secs(30);
+const MAX_CONNECTIONS: usize = 1_024;
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// The field and what stands before the key where `attach` says nothing.
+const ATTACH_HEADER: &str = "authorization";
+const ATTACH_PREFIX: &str = "Bearer ";
+
+pub(super) fn endpoints(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Endpoint> {
+    let path = KeyPath::root().key("endpoints");
+    let endpoints = raw.endpoints.iter().flatten().filter_map(|(name, raw)| Some((name, raw.as_ref()?)));
+    endpoints.map(|(name, raw)| endpoint(cx, name, raw, &path.key(name))).collect()
+}
+
+fn endpoint(cx: &mut Context<'_>, name: &str, raw: &raw::Endpoint, path: &KeyPath) -> Endpoint {
+    let prefix = raw.attach.as_ref().and_then(|attach| attach.prefix.as_ref());
+    Endpoint {
+        name: name.to_owned(),
+        upstreams: upstreams(cx, raw, &path.key("upstreams")),
+        credential: credential(cx, raw, path),
+        attach_header: attach_header(raw).to_owned(),
+        attach_prefix: prefix.map_or(ATTACH_PREFIX, |prefix| &prefix.0.0).to_owned(),
+        retry_unanswered: raw.retry_unanswered == Some(OnOff::On),
+        connect: connect(cx, raw, path),
+        concurrency: raw.concurrency.unwrap_or(CONCURRENCY),
+        queue: raw.queue.unwrap_or(QUEUE),
+    }
+}
+
+/// The field that carries an endpoint's key.
+pub(super) fn attach_header(raw: &raw::Endpoint) -> &str {
+    let header = raw.attach.as_ref().and_then(|attach| attach.header.as_ref());
+    header.map_or(ATTACH_HEADER, |header| &header.0.0)
+}
+
+fn upstreams(cx: &mut Context<'_>, raw: &raw::Endpoint, path: &KeyPath) -> Vec<UpstreamUrl> {
+    let mut upstreams: Vec<UpstreamUrl> = Vec::new();
+    let protocol = raw.upstream.as_ref().and_then(|upstream| upstream.protocol);
+    for (path, url) in items(raw.upstreams.as_ref(), path) {
+        let url = &url.0;
+        if upstreams.contains(url) {
+            cx.error(&path, "an upstream that is in the list already", "each upstream once");
+        }
+        if raw.keys.is_some() && raw.plaintext != Some(Plaintext::Allow) && !url.tls && !is_loopback(&url.host) {
+            cx.error(&path, "`http://`, over which anyone on the way can read the key", "`https://`")
+                .hint("`plaintext: allow` on the endpoint permits it");
+        }
+        match (protocol, url.tls) {
+            (Some(UpstreamProtocolWord::H2), false) => {
+                cx.error(&path, "`http://` with `protocol: h2`", "`https://`").hint("over `http://` it is `h2c`");
+            }
+            (Some(UpstreamProtocolWord::H2c), true) => {
+                cx.error(&path, "`https://` with `protocol: h2c`", "`http://`").hint("over `https://` it is `h2`");
+            }
+            _ => {}
+        }
+        upstreams.push(url.clone());
+    }
+    upstreams
+}
+
+/// Whether what is sent there stays on this machine (RFC 6761, 6.3, for the name).
+fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+fn credential(cx: &mut Context<'_>, raw: &raw::Endpoint, path: &KeyPath) -> Credential {
+    let Some(keys) = &raw.keys else {
+        if let Some(Active::Primary | Active::Secondary) = raw.active {
+            cx.error(&path.key("active"), "a choice of key", "`keys` beside it");
+        }
+        return Credential::None;
+    };
+    let keys_path = path.key("keys");
+    let (active, slot) = match raw.active {
+        Some(Active::Secondary) => (&keys.secondary, Slot::Secondary),
+        Some(Active::Auto | Active::Primary) | None => (&keys.primary, Slot::Primary),
+    };
+    match (active, &keys.primary, &keys.secondary) {
+        (Some(_), _, _) => {}
+        (None, None, None) => {
+            cx.error(&keys_path, "no key", "`primary`, `secondary` or both").hint("without `keys`, none is attached");
+        }
+        (None, None, _) => {
+            cx.error(&keys_path.key("primary"), "no primary key", "the key that is active")
+                .hint("`active: secondary` takes the other");
+        }
+        (None, Some(_), _) => {
+            cx.error(&keys_path.key("secondary"), "no secondary key", "the key that is active")
+                .hint("`active: primary` takes the other");
+        }
+    }
+    let mut read = |raw: &Option<raw::Secret>, name| -> Option<Secret> {
+        secrets::secret(cx, raw.as_ref()?, &keys_path.key(name))
+    };
+    Credential::Keys {
+        primary: read(&keys.primary, "primary"),
+        secondary: read(&keys.secondary, "secondary"),
+        active: slot,
+    }
+}
+
+fn connect(cx: &mut Context<'_>, raw: &raw::Endpoint, path: &KeyPath) -> UpstreamConnect {
+    let path = path.key("upstream").key("tls");
+    let empty = raw::UpstreamOptions::default();
+    let options = raw.upstream.as_ref().unwrap_or(&empty);
+    if options.tls.is_some() && sound(raw.upstreams.as_ref()).all(|url| !url.0.tls) {
+        cx.error(&path, "settings for TLS", "an `https://` upstream that uses them");
+    }
+    let tls = options.tls.as_ref();
+    UpstreamConnect {
+        protocol: match options.protocol {
+            Some(UpstreamProtocolWord::Auto) | None => UpstreamProtocol::Auto,
+            Some(UpstreamProtocolWord::H1) => UpstreamProtocol::H1,
+            Some(UpstreamProtocolWord::H2) => UpstreamProtocol::H2,
+            Some(UpstreamProtocolWord::H2c) => UpstreamProtocol::H2c,
+        },
+        ca: tls.and_then(|tls| tls::roots(cx, NamedFile { written: tls.ca.as_deref()?, at: &path.key("ca") })),
+        server_name: tls.and_then(|tls| Some(tls.server_name.as_ref()?.0.0.clone())),
+        client_certificate: tls.and_then(|tls| client_certificate(cx, tls, &path)),
+        idle: span(options.idle.as_ref()).unwrap_or(IDLE),
+        max_connections: options.max_connections.unwrap_or(MAX_CONNECTIONS),
+        max_age: span(options.max_age.as_ref()).unwrap_or(MAX_AGE),
+    }
+}
+
+fn client_certificate(cx: &mut Context<'_>, tls: &raw::UpstreamTls, path: &KeyPath) -> Option<Certificate> {
+    let (cert_path, key_path) = (path.key("client_cert"), path.key("client_key"));
+    match (tls.client_cert.as_deref(), tls.client_key.as_deref()) {
+        (Some(cert), Some(key)) => {
+            tls::certificate(cx, NamedFile { written: cert, at: &cert_path }, NamedFile { written: key, at: &key_path })
+        }
+        (Some(_), None) => {
+            cx.missing(&key_path, "the key of `client_cert`");
+            None
+        }
+        (None, Some(_)) => {
+            cx.missing(&cert_path, "the certificate of `client_key`");
+            None
+        }
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,163 @@
+//! What a configuration is read from besides its text: variables, files and the time.
+//!
+//! Passed in by `run` and `check`, faked by tests. The pure part of loading asks these and never the process.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use super::resolve::secret_of;
+use crate::secret::Secret;
+
+/// The surroundings that a file is read in.
+pub trait Env {
+    /// The variable of that name.
+    fn var(&self, name: &str) -> Option<OsString>;
+    /// Now, to tell which caller keys are past their time.
+    fn now(&self) -> SystemTime;
+}
+
+/// The surroundings of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessEnv;
+
+impl Env for ProcessEnv {
+    fn var(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the seam that keeps the clock out of the rest of loading")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// Files by path.
+pub trait Files {
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The content of a file that holds a secret.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn read_secret(&self, path: &Path) -> io::Result<SecretFile> {
+        self.read(path).map(SecretFile::Current)
+    }
+}
+
+/// What a file with a secret holds.
+pub enum SecretFile {
+    /// This.
+    Current(Vec<u8>),
+    /// Nothing at the moment, as while somebody writes it; this is what it held when it last held anything.
+    LastGood(Secret),
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Current(_) => "Current([redacted])",
+            Self::LastGood(_) => "LastGood([redacted])",
+        })
+    }
+}
+
+/// The files of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealFiles;
+
+impl RealFiles {
+    /// More than a thousand certificates; a mistyped path such as `/dev/zero` must not fill the memory.
+    const LARGEST: u64 = 4 << 20;
+}
+
+impl Files for RealFiles {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = File::open(path)?.take(Self::LARGEST + 1).read_to_end(&mut bytes)?;
+        if read as u64 > Self::LARGEST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Files that remember, for reloads: a secret's file that is empty or half-written gives what it last held.
+///
+/// Whoever rotates a key by writing its file in place leaves it empty for a moment; a reload in that moment keeps the
+/// old value. A file that is gone is still a fault.
+#[derive(Debug, Default)]
+pub struct LastGood<F = RealFiles> {
+    files: F,
+    remembered: Mutex<HashMap<PathBuf, Secret>>,
+}
+
+impl<F> LastGood<F> {
+    /// Remembers what is read through it from `files`.
+    pub fn new(files: F) -> Self {
+        Self { files, remembered: Mutex::default() }
+    }
+}
+
+impl<F: Files> Files for LastGood<F> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.files.read(path)
+    }
+
+    fn read_secret(&self, path: &Path) -> io::Result<SecretFile> {
+        let bytes = self.files.read(path)?;
+        // Each insert is whole, so a panic elsewhere leaves nothing half done.
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        match secret_of(bytes.clone()) {
+            Ok(secret) => {
+                remembered.insert(path.to_owned(), secret);
+                Ok(SecretFile::Current(bytes))
+            }
+            Err(_) => Ok(match remembered.get(path) {
+                Some(secret) => SecretFile::LastGood(secret.clone()),
+                None => SecretFile::Current(bytes),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_keeps_what_it_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let files = LastGood::<RealFiles>::default();
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+
+        write("");
+        assert!(matches!(files.read_secret(&path).unwrap(), SecretFile::Current(bytes) if bytes.is_empty()));
+        write("one\n");
+        assert!(matches!(files.read_secret(&path).unwrap(), SecretFile::Current(bytes) if bytes == b"one\n"));
+        for unfinished in ["", "\n", "\0\0\0"] {
+            write(unfinished);
+            let SecretFile::LastGood(kept) = files.read_secret(&path).unwrap() else { panic!("not remembered") };
+            assert_eq!(kept.expose_bytes(), b"one");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(files.read_secret(&path).is_err());
+    }
+
+    #[test]
+    fn endless_files_are_refused() {
+        assert_eq!(RealFiles.read(Path::new("/dev/zero")).unwrap_err().to_string(), "larger than 4 MiB");
+    }
+}

@@ -1,0 +1,292 @@
+//! What a person gets to read about a configuration: every message, word for word, and the examples without any.
+//!
+//! Each `tests/config/*.yaml` has its messages in the `.expected` file beside it; `BLESS=1` writes them anew. No real
+//! file, variable or clock is read: `World` has them all. Whatever is wrong, nothing that begins with `canary` in it
+//! may ever be read in a message.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests: a panic is a failed test, and a test may look at the clock"
+)]
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use proptest::prelude::*;
+use scoregate::config::{
+    Loaded,
+    fault::Faults,
+    load,
+    model::{Action, CallerKind, Credential, Slot},
+    parse,
+    sources::{Env, Files},
+};
+
+/// 2026-07-01T00:00:00Z
+const NOW: u64 = 1_782_864_000;
+
+/// Files and variables that tests see.
+struct World {
+    files: HashMap<PathBuf, Vec<u8>>,
+    variables: HashMap<&'static str, &'static str>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            files: HashMap::new(),
+            variables: HashMap::from([
+                ("WINE_KEY", "canary-wine"),
+                ("CANARY", "canary-variable"),
+                ("CONTROL", "canary\u{1}variable"),
+                ("EMPTY", ""),
+            ]),
+        };
+        for key in ["admin-token", "iris-primary", "iris-secondary", "batch-key"] {
+            world.file(&format!("/etc/gate/secrets/{key}"), format!("canary-{key}-of-this-gate\n"));
+        }
+        for key in ["primary", "secondary", "team-a"] {
+            world.file(&format!("/run/keys/{key}"), format!("canary-{key}-of-this-gate\n"));
+            world.file(&format!("/run/secrets/scoring/{key}"), format!("canary-{key}\r\n"));
+        }
+        world.file("/run/keys/short", "canary");
+        world.file("/run/keys/control", "canary\u{7}\n");
+        world.file("/run/keys/two-lines", "canary-1\ncanary-2\n");
+        world.file("/run/keys/empty", "\n");
+
+        let names = ["models.example.com".to_owned(), "*.Models.example.com".to_owned()];
+        let server = rcgen::generate_simple_self_signed(names).unwrap();
+        let other = rcgen::generate_simple_self_signed(["other.example.com".to_owned()]).unwrap();
+        world.file("/etc/gate/tls/tls.crt", server.cert.pem());
+        world.file("/etc/gate/tls/tls.key", server.signing_key.serialize_pem());
+        world.file("/etc/gate/tls/other.key", other.signing_key.serialize_pem());
+        world.file("/etc/gate/tls/internal-ca.pem", other.cert.pem());
+        world.file("/etc/gate/tls/not.pem", "canary: not a certificate");
+        world.file("/etc/gate/tls/broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        world.file("/etc/gate/tls/encrypted.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\ncanary\n");
+        world
+    }
+
+    fn file(&mut self, path: &str, content: impl Into<Vec<u8>>) {
+        self.files.insert(path.into(), content.into());
+    }
+}
+
+impl Env for World {
+    fn var(&self, name: &str) -> Option<OsString> {
+        self.variables.get(name).map(OsString::from)
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(NOW)
+    }
+}
+
+impl Files for World {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        // The operating system's own words, by its numbers for these (ENOENT, EACCES, EISDIR).
+        if path.ends_with("locked") {
+            return Err(io::Error::from_raw_os_error(13));
+        }
+        if path.ends_with("folder") {
+            return Err(io::Error::from_raw_os_error(21));
+        }
+        self.files.get(path).cloned().ok_or_else(|| io::Error::from_raw_os_error(2))
+    }
+}
+
+fn read(text: &[u8]) -> Result<Loaded, Faults> {
+    let world = World::new();
+    parse(text, Path::new("/etc/gate/gate.yaml"), &world, &world)
+}
+
+/// What `check` would print.
+fn messages(text: &[u8]) -> String {
+    let lines = match read(text) {
+        Ok(loaded) => loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect::<String>() + "usable\n",
+        Err(faults) => format!("{faults}\n"),
+    };
+    lines.replace("/etc/gate/gate.yaml:", "gate.yaml:")
+}
+
+fn example(name: &str) -> Loaded {
+    let text = fs::read(Path::new("config").join(name)).unwrap();
+    let loaded = read(&text).unwrap_or_else(|faults| panic!("{name}:\n{faults}"));
+    assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
+    loaded
+}
+
+#[test]
+fn every_message_is_as_agreed() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut differences = String::new();
+    let mut cases: Vec<PathBuf> = fs::read_dir("tests/config").unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    cases.sort();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let actual = messages(&fs::read(&case).unwrap());
+        assert!(!actual.contains("canary"), "{} gives a secret away:\n{actual}", case.display());
+        let expected_file = case.with_extension("expected");
+        if bless {
+            fs::write(&expected_file, &actual).unwrap();
+        }
+        let expected = fs::read_to_string(&expected_file).unwrap_or_default();
+        if actual != expected {
+            differences.push_str(&format!("\n{}\n{}", case.display(), difference(&expected, &actual)));
+        }
+    }
+    assert!(differences.is_empty(), "messages differ (BLESS=1 accepts them):\n{differences}");
+}
+
+/// Lines that only one of two texts has.
+fn difference(expected: &str, actual: &str) -> String {
+    let only = |sign: char, text: &str, other: &str| -> String {
+        let lines = text.lines().filter(|line| !other.lines().any(|other| other == *line));
+        lines.map(|line| format!("{sign} {line}\n")).collect()
+    };
+    only('-', expected, actual) + &only('+', actual, expected)
+}
+
+#[test]
+fn the_gateway_example_means_what_it_says() {
+    let Loaded { config, files, .. } = example("gateway.yaml");
+    let listener = &config.listeners[0];
+    let tls = listener.tls.as_ref().unwrap();
+    assert_eq!(listener.address.to_string(), "0.0.0.0:8443");
+    assert_eq!(tls.certificates[0].names, ["models.example.com", "*.models.example.com"]);
+    assert!(listener.hosts.is_empty(), "off loopback every host is served");
+
+    let iris = config.endpoints.iter().find(|endpoint| endpoint.name == "iris").unwrap();
+    assert_eq!(iris.upstreams[1].host, "iris-2.models.internal");
+    assert_eq!((iris.attach_header.as_str(), iris.attach_prefix.as_str()), ("authorization", "Bearer "));
+    let Credential::Keys { primary: Some(primary), secondary: Some(_), active: Slot::Primary } = &iris.credential
+    else {
+        panic!("{:?}", iris.credential);
+    };
+    assert_eq!(primary.expose_bytes(), b"canary-iris-primary-of-this-gate", "one newline is cut");
+
+    let names: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["models.example.com/iris*", "*/wine*", "*/wine/healthz", "*/wine/admin*"]);
+    let Action::Forward(forward) = &config.routes[0].action else { panic!("denies") };
+    assert_eq!((forward.rewrite_prefix.as_deref(), forward.body), (Some("/"), Some(10 << 20)));
+    assert!(matches!(config.routes[3].action, Action::Deny));
+
+    let team = config.callers.iter().find(|caller| caller.name == "team-a").unwrap();
+    let CallerKind::Keys(keys) = &team.kind else { panic!("anonymous") };
+    assert_eq!(keys[1].expires, Some(4_070_908_800));
+    assert_eq!(config.limits.body, 20 << 20);
+    assert!(!config.state_dir.written && config.state_dir.path == Path::new("/var/lib/scoregate"));
+
+    let read: Vec<&str> = files.iter().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(read[0], "/etc/gate/gate.yaml");
+    assert!(read.contains(&"/etc/gate/tls/tls.crt") && read.contains(&"/etc/gate/secrets/iris-primary"), "{read:?}");
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn the_sidecar_example_serves_local_hosts_alone() {
+    let Loaded { config, .. } = example("sidecar.yaml");
+    assert_eq!(config.listeners[0].hosts, ["localhost", "127.0.0.1", "::1"]);
+    assert_eq!(config.workers, Some(1));
+    assert_eq!(config.endpoints[0].upstreams[0].path, "/api/v1/service/iris/score");
+}
+
+#[test]
+fn the_example_of_keys_by_hand_reads_their_files() {
+    let Loaded { config, files, .. } = example("by-hand-keys.yaml");
+    assert_eq!(files.len(), 4);
+    let CallerKind::Keys(keys) = &config.callers[0].kind else { panic!("anonymous") };
+    assert_eq!(keys.len(), 1);
+}
+
+#[test]
+fn a_listener_on_loopback_serves_the_hosts_of_its_routes() {
+    let text = "
+version: 1
+listeners: [{ name: a, address: '127.0.0.1:0' }, { name: b, address: '[::1]:0' }, { name: c, address: '[::1]:0', hosts: [] }]
+routes:
+  - { match: { host: Models.Example.COM, path: / }, deny: true }
+  - { match: { host: b.example.com, path: /, listeners: [b] }, deny: true }
+  - { match: { host: '*.example.com', path: / }, deny: true }
+";
+    let config = read(text.as_bytes()).unwrap().config;
+    assert_eq!(config.listeners[0].hosts, ["localhost", "127.0.0.1", "::1", "models.example.com"]);
+    assert_eq!(config.listeners[1].hosts.last().unwrap(), "b.example.com");
+    assert!(config.listeners[2].hosts.is_empty(), "written, so every host");
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_said_to_be_so() {
+    let world = World::new();
+    let faults = load(Path::new("none.yaml"), &world, &world).unwrap_err();
+    assert_eq!(
+        faults.to_string(),
+        "none.yaml: found No such file or directory (os error 2), expected a configuration file"
+    );
+}
+
+#[test]
+fn the_schema_is_one_that_editors_understand() {
+    let schema = scoregate::config::schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["required"], serde_json::json!(["version", "listeners"]));
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(schema["properties"]["workers"]["description"].as_str().unwrap().contains("Default `auto`"));
+    assert!(!schema.to_string().contains("\"null\""), "an empty key is a fault");
+}
+
+#[test]
+fn hostile_texts_are_answered_at_once() {
+    let started = Instant::now();
+    for piece in
+        ["[", "{", "- ", "? ", "&a ", "*a ", "a: ", "\"", "|\n", "- - ", "!!a ", "#", "\t", "${", "'", "%", "\u{feff}"]
+    {
+        messages(piece.repeat(200_000 / piece.len()).as_bytes());
+    }
+    let wide: String = (0..20_000).map(|n| format!("k{n}: v\n")).collect();
+    messages(wide.as_bytes());
+    messages(&vec![b' '; 2 << 20]);
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+/// Texts that look like a configuration for a while.
+fn almost_a_configuration() -> impl Strategy<Value = String> {
+    let valid = fs::read_to_string("config/gateway.yaml").unwrap();
+    let pieces = ["", " ", "\n", ":", "- ", "[", "}", "&a ", "*a", "${", "\t", "'", "null", "0", "é", "\u{0}", "!!x "];
+    let edit = (any::<prop::sample::Index>(), 0..12_usize, prop::sample::select(pieces.to_vec()));
+    prop::collection::vec(edit, 1..5).prop_map(move |edits| {
+        edits.into_iter().fold(valid.clone(), |text, (at, cut, piece)| {
+            let chars: Vec<char> = text.chars().collect();
+            let at = at.index(chars.len());
+            let rest = chars[at..].iter().skip(cut);
+            chars[..at].iter().copied().chain(piece.chars()).chain(rest.copied()).collect()
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let started = Instant::now();
+        let said = messages(&bytes);
+        prop_assert!(!said.contains("canary-"));
+        prop_assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn no_slip_makes_it_panic_or_tell_a_secret(text in almost_a_configuration()) {
+        let said = messages(text.as_bytes());
+        prop_assert!(!said.contains("canary"), "{said}");
+        prop_assert!(!said.contains("please report this"), "{said}");
+    }
+}
