@@ -26,7 +26,7 @@ use scoregate::config::{
     load,
     model::{Action, CallerKind, Credential, Slot},
     parse,
-    sources::{Env, Files},
+    sources::{Env, Files, LastGood, ProcessEnv, RealFiles},
 };
 
 /// 2026-07-01T00:00:00Z
@@ -221,6 +221,35 @@ routes:
     assert_eq!(config.listeners[0].hosts, ["localhost", "127.0.0.1", "::1", "models.example.com"]);
     assert_eq!(config.listeners[1].hosts.last().unwrap(), "b.example.com");
     assert!(config.listeners[2].hosts.is_empty(), "written, so every host");
+}
+
+#[test]
+fn a_key_file_that_is_empty_for_a_moment_keeps_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, key) = (folder.path().join("gate.yaml"), folder.path().join("key"));
+    let text = "
+version: 1
+listeners: [{ name: a, address: '127.0.0.1:0' }]
+endpoints: { e: { upstreams: ['https://a/'], keys: { primary: { file: key } } } }
+routes: [{ match: { path: / }, deny: true }]
+";
+    fs::write(&file, text).unwrap();
+    let files = LastGood::<RealFiles>::default();
+    let reload = |content: &str| {
+        fs::write(&key, content).unwrap();
+        load(&file, &ProcessEnv, &files)
+    };
+    let primary = |loaded: &Loaded| match &loaded.config.endpoints[0].credential {
+        Credential::Keys { primary: Some(primary), .. } => primary.expose_bytes().to_vec(),
+        credential => panic!("{credential:?}"),
+    };
+
+    assert!(reload("").is_err(), "there is nothing to keep");
+    assert_eq!(primary(&reload("one\n").unwrap()), b"one");
+    let kept = reload("").unwrap();
+    assert_eq!(primary(&kept), b"one");
+    assert!(kept.warnings[0].to_string().contains("what it held before stays in use"), "{}", kept.warnings[0]);
+    assert_eq!(primary(&reload("two").unwrap()), b"two");
 }
 
 #[test]

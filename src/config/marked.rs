@@ -63,13 +63,14 @@ pub(crate) struct Malformed {
     pub(crate) at: Position,
     pub(crate) found: String,
     pub(crate) expected: &'static str,
+    pub(crate) hint: Option<&'static str>,
 }
 
 /// Reads a text; `None` when there is nothing in it but comments.
 pub(crate) fn parse(text: &str) -> Result<Option<Node>, Malformed> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| Malformed::from(&error))?;
+        let (event, span) = event.map_err(|error| not_yaml(&error, text))?;
         builder.take(event, position(&span.start))?;
     }
     Ok(builder.root)
@@ -81,20 +82,38 @@ impl Node {
     /// The entry of a mapping is pointed at by its key where something is missing in it.
     pub(crate) fn position(&self, path: &KeyPath) -> Position {
         let mut node = self;
-        let mut at = self.at;
-        for (depth, step) in path.steps().iter().enumerate() {
-            let child = match (step, &node.kind) {
-                (Step::Key(key), Kind::Map(entries)) => {
-                    entries.iter().find(|entry| entry.key == *key).map(|entry| (entry.at, &entry.value))
-                }
-                (Step::Index(index), Kind::List(items)) => items.get(*index).map(|item| (item.at, item)),
-                _ => None,
-            };
-            let Some((label_at, value)) = child else { return at };
-            at = if depth + 1 == path.steps().len() { value.at } else { label_at };
-            node = value;
+        let mut label_at = self.at;
+        for step in path.steps() {
+            match node.child(step) {
+                Some((at, child)) => (label_at, node) = (at, child),
+                None => return label_at,
+            }
         }
-        at
+        node.at
+    }
+
+    /// What stands at a path.
+    pub(crate) fn find(&self, path: &KeyPath) -> Option<&Self> {
+        path.steps().iter().try_fold(self, |node, step| node.child(step).map(|(_, child)| child))
+    }
+
+    /// Of a scalar with variables: what it was before they were put in.
+    pub(crate) fn written(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar(scalar) => scalar.written.as_deref(),
+            Kind::List(_) | Kind::Map(_) | Kind::Faulty => None,
+        }
+    }
+
+    /// One step down: where it is written, and what is there.
+    fn child(&self, step: &Step) -> Option<(Position, &Self)> {
+        match (step, &self.kind) {
+            (Step::Key(key), Kind::Map(entries)) => {
+                entries.iter().find(|entry| entry.key == *key).map(|entry| (entry.at, &entry.value))
+            }
+            (Step::Index(index), Kind::List(items)) => items.get(*index).map(|item| (item.at, item)),
+            _ => None,
+        }
     }
 
     /// The number of values and the depth of a subtree.
@@ -217,14 +236,16 @@ impl Builder {
     }
 }
 
-impl From<&ScanError> for Malformed {
-    fn from(error: &ScanError) -> Self {
-        malformed(position(error.marker()), format!("what is not YAML: {}", error.info()), "YAML")
-    }
+/// What the parser says, with a hint about the one thing that looks like YAML and is not.
+fn not_yaml(error: &ScanError, text: &str) -> Malformed {
+    let at = position(error.marker());
+    let line = text.lines().nth(at.line - 1).unwrap_or_default();
+    let hint = line.contains("${").then_some("inside `{…}` and `[…]`, put `${…}` in quotes");
+    Malformed { hint, ..malformed(at, format!("what is not YAML: {}", error.info()), "YAML") }
 }
 
 fn malformed(at: Position, found: impl Into<String>, expected: &'static str) -> Malformed {
-    Malformed { at, found: found.into(), expected }
+    Malformed { at, found: found.into(), expected, hint: None }
 }
 
 fn too_deep(at: Position) -> Malformed {

@@ -3,13 +3,13 @@
 //! `run`, `check` and the reload call [`load`]; nothing here starts anything, writes anything or keeps global state.
 //! In reading order:
 //!
-//! 1. [`marked`]: the text as a tree that knows the line and column of every key and value;
-//! 2. [`expand`]: `${NAME}` in its scalars;
-//! 3. [`shape`]: the tree against the [JSON Schema](schema()) of [`raw`], which finds unknown keys, wrong types, missing
-//!    keys and malformed scalars ([`text`], [`units`]), and yields what was typed with the faulty parts left out;
-//! 4. [`resolve`]: what it means ([`model`]): files read, names looked up, rules that span keys checked.
+//! 1. `marked`: the text as a tree that knows the line and column of every key and value;
+//! 2. `expand`: `${NAME}` in its scalars;
+//! 3. `shape`: the tree against the [JSON Schema](schema()) of `raw`, which finds unknown keys, wrong types, missing
+//!    keys and malformed scalars (`typed`, `text`, `units`), and yields what was typed with the faulty parts left out;
+//! 4. `resolve`: what it means ([`model`]): files read, names looked up, rules that span keys checked.
 //!
-//! Faults of all four are collected in a [`fault::Report`] and given back together.
+//! Faults of all four are collected in a `fault::Report` and given back together.
 
 mod expand;
 pub mod fault;
@@ -22,6 +22,7 @@ mod resolve;
 mod shape;
 pub mod sources;
 mod text;
+mod typed;
 mod units;
 
 pub use raw::schema;

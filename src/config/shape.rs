@@ -15,6 +15,7 @@ use super::{
     path::KeyPath,
     raw::{Mapping, Value, shared_schema},
     text::check_of,
+    typed::{Typed, is_text},
 };
 
 /// Checks a tree; the answer holds whatever of it is sound.
@@ -57,8 +58,9 @@ impl<'a> Shape<'a> {
         self.text("type") == Some(kind) || self.words("type").any(|name| name == kind)
     }
 
-    fn is_secret(self) -> bool {
-        self.keyword("writeOnly").is_some()
+    /// Whether a secret may stand here, where it says so.
+    fn is_secret(self) -> Option<bool> {
+        self.keyword("writeOnly").and_then(Json::as_bool)
     }
 
     /// The values of `enum` and `const`.
@@ -87,7 +89,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn value(&mut self, shape: Shape<'a>, node: &Node, path: &KeyPath, secret: bool) -> Option<Value> {
-        let secret = secret || shape.is_secret();
+        let secret = shape.is_secret().unwrap_or(secret);
         let branches = self.branches(shape);
         if !branches.is_empty() {
             return match branches.into_iter().find(|branch| admits(*branch, node)) {
@@ -235,7 +237,7 @@ impl<'a> Walk<'a> {
                 fault.hint = complaint.hint;
                 return None;
             }
-            let sound = typed.is_text(scalar) || (shape.is("integer") && matches!(typed, Typed::Integer(_)));
+            let sound = is_text(scalar, &typed) || (shape.is("integer") && matches!(typed, Typed::Integer(_)));
             return if sound { Some(scalar.text.as_str().into()) } else { self.mismatch(shape, node, path, secret) };
         }
         let Some(value) = read(shape, scalar, &typed) else {
@@ -255,21 +257,22 @@ impl<'a> Walk<'a> {
             return None;
         }
         let expected = self.expected(shape);
-        let hint = self.hint(shape, node, secret);
+        let hint = self.hint(shape, node);
         self.report.error(Some(node.at), path, described(node, secret), expected).hint = hint;
         None
     }
 
-    fn hint(&self, shape: Shape<'a>, node: &Node, secret: bool) -> Option<String> {
+    fn hint(&self, shape: Shape<'a>, node: &Node) -> Option<String> {
         let Kind::Scalar(scalar) = &node.kind else { return None };
         let typed = Typed::of(scalar);
         if matches!(typed, Typed::Null) {
-            return Some("leave the key out for its default".to_owned());
+            return Some("a key needs a value; leave the key out for its default".to_owned());
         }
-        if shape.is("string") && !typed.is_text(scalar) {
+        if shape.is("string") && !is_text(scalar, &typed) {
             return Some("put it in quotes".to_owned());
         }
-        if (shape.is("integer") || shape.is("boolean") || shape.is("number")) && !scalar.plain {
+        let number_or_truth = ["integer", "number", "boolean"].iter().any(|kind| shape.is(kind));
+        if number_or_truth && !scalar.plain && scalar.written.is_none() {
             return Some("write it without quotes".to_owned());
         }
         let words: Vec<&str> = std::iter::once(shape)
@@ -277,7 +280,7 @@ impl<'a> Walk<'a> {
             .flat_map(Shape::values)
             .filter_map(Json::as_str)
             .collect();
-        let meant = nearest(&scalar.text, words.iter().copied()).filter(|_| !secret && scalar.written.is_none())?;
+        let meant = nearest(&scalar.text, words.iter().copied())?;
         Some(format!("did you mean `{meant}`?"))
     }
 
@@ -299,10 +302,14 @@ impl<'a> Walk<'a> {
             return check.expected.to_owned();
         }
         match shape.text("type") {
-            Some("object") => match shape.choice().as_slice() {
-                [] => "a mapping".to_owned(),
-                choice => format!("a mapping with {}", alternatives(choice.iter().copied())),
-            },
+            Some("object") => {
+                let required = shape.words("required").map(quote);
+                let choice = Some(shape.choice()).filter(|choice| !choice.is_empty()).map(alternatives);
+                match required.chain(choice).collect::<Vec<_>>().join(" and ") {
+                    keys if keys.is_empty() => "a mapping".to_owned(),
+                    keys => format!("a mapping with {keys}"),
+                }
+            }
             Some("array") => "a list".to_owned(),
             Some("boolean") => "`true` or `false`".to_owned(),
             Some("integer") => format!("a whole number{}", range(shape)),
@@ -330,7 +337,7 @@ fn admits(branch: Shape<'_>, node: &Node) -> bool {
 fn read(shape: Shape<'_>, scalar: &Scalar, typed: &Typed) -> Option<Value> {
     let values = shape.values();
     let allowed = |value: &Json| values.is_empty() || values.contains(&value);
-    let text = typed.is_text(scalar) && (shape.is("string") || !values.is_empty());
+    let text = is_text(scalar, typed) && (shape.is("string") || !values.is_empty());
     if text && allowed(&Json::from(scalar.text.as_str())) {
         return Some(scalar.text.as_str().into());
     }
@@ -342,43 +349,6 @@ fn read(shape: Shape<'_>, scalar: &Scalar, typed: &Typed) -> Option<Value> {
             Some(truth.into())
         }
         Typed::Null | Typed::Integer(_) | Typed::Number(_) | Typed::Boolean(_) | Typed::Text => None,
-    }
-}
-
-/// What a scalar is by YAML's core schema (YAML 1.2.2, 10.3), as far as a configuration needs it.
-enum Typed {
-    Null,
-    Boolean(bool),
-    Integer(i64),
-    Number(f64),
-    Text,
-}
-
-impl Typed {
-    fn of(scalar: &Scalar) -> Self {
-        let expanded = scalar.written.is_some();
-        if !scalar.plain && !expanded {
-            return Self::Text;
-        }
-        match scalar.text.as_str() {
-            "" | "~" | "null" | "Null" | "NULL" if !expanded => Self::Null,
-            "true" | "True" | "TRUE" => Self::Boolean(true),
-            "false" | "False" | "FALSE" => Self::Boolean(false),
-            text => {
-                // Rust reads `inf` and `nan` as numbers, which YAML does not.
-                let numeric = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
-                match (text.parse(), text.parse::<f64>()) {
-                    (Ok(number), _) => Self::Integer(number),
-                    (_, Ok(number)) if numeric && number.is_finite() => Self::Number(number),
-                    _ => Self::Text,
-                }
-            }
-        }
-    }
-
-    /// Whether it can be taken as text: what a variable holds can, whatever it looks like.
-    fn is_text(&self, scalar: &Scalar) -> bool {
-        matches!(self, Self::Text) || scalar.written.is_some()
     }
 }
 
@@ -399,7 +369,7 @@ fn range(shape: Shape<'_>) -> String {
     }
 }
 
-/// What stands at a place, without giving a secret away.
+/// What stands at a place, without giving a secret away; in quotes where they matter, since `"1"` is not `1`.
 fn described(node: &Node, secret: bool) -> String {
     match &node.kind {
         Kind::Map(_) => "a mapping".to_owned(),
@@ -409,7 +379,83 @@ fn described(node: &Node, secret: bool) -> String {
             (_, Typed::Null) => "nothing".to_owned(),
             _ if secret => format!("a string of {} characters", scalar.text.chars().count()),
             (Some(written), _) => format!("{}, which gives {} characters", quote(written), scalar.text.chars().count()),
+            (None, _) if !scalar.plain && !Typed::of_plain(&scalar.text).is_text() => {
+                quote(&format!("\"{}\"", scalar.text))
+            }
             (None, _) => quote(&scalar.text),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every schema in a schema.
+    fn schemas<'a>(schema: &'a Json, all: &mut Vec<&'a serde_json::Map<String, Json>>) {
+        let Some(object) = schema.as_object() else { return };
+        all.push(object);
+        for (keyword, value) in object {
+            match (keyword.as_str(), value) {
+                ("properties" | "$defs", Json::Object(named)) => named.values().for_each(|schema| schemas(schema, all)),
+                ("anyOf" | "oneOf", Json::Array(branches)) => branches.iter().for_each(|schema| schemas(schema, all)),
+                ("items" | "additionalProperties" | "propertyNames", schema) => schemas(schema, all),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_schema_asks_for_nothing_that_is_not_checked() {
+        let mut all = Vec::new();
+        schemas(shared_schema(), &mut all);
+        let used: BTreeSet<&str> = all.iter().flat_map(|schema| schema.keys().map(String::as_str)).collect();
+        let understood = BTreeSet::from([
+            "$defs",
+            "$ref",
+            "$schema",
+            "additionalProperties",
+            "anyOf",
+            "const",
+            "description",
+            "enum",
+            "exclusiveMinimum",
+            "format",
+            "items",
+            "maximum",
+            "minItems",
+            "minLength",
+            "minimum",
+            "oneOf",
+            "properties",
+            "propertyNames",
+            "required",
+            "title",
+            "type",
+            "writeOnly",
+            "x-later",
+        ]);
+        assert_eq!(used.difference(&understood).collect::<Vec<_>>(), Vec::<&&str>::new());
+
+        let formats = all.iter().filter_map(|schema| schema.get("format")?.as_str());
+        // The widths of integers, which schemars names; `minimum` says what matters of them.
+        let unknown: BTreeSet<&str> = formats.filter(|format| check_of(format).is_none()).collect();
+        assert_eq!(unknown, BTreeSet::from(["double", "uint", "uint32"]));
+
+        let closed = |schema: &&serde_json::Map<String, Json>| {
+            schema.get("type").is_none_or(|kind| kind != "object") || schema.contains_key("additionalProperties")
+        };
+        assert!(all.iter().all(closed), "a mapping takes keys that nobody reads");
+    }
+
+    #[test]
+    fn branches_and_choices_have_the_forms_that_are_understood() {
+        let mut all = Vec::new();
+        schemas(shared_schema(), &mut all);
+        for branch in all.iter().filter_map(|schema| schema.get("oneOf")?.as_array()).flatten() {
+            assert_eq!(branch["required"].as_array().map(Vec::len), Some(1), "{branch}");
+        }
     }
 }

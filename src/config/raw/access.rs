@@ -1,4 +1,6 @@
 //! Secrets and `callers` as typed. None of these prints itself.
+//!
+//! `writeOnly` marks what holds a secret, and what a secret is easily put in by mistake: `shape` quotes nothing there.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,6 +31,7 @@ pub(crate) struct Secret {
 /// Who may come in: `anonymous`, a mapping with `keys`, or `anonymous: { public: true }`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(extend("writeOnly" = true))]
 pub(crate) enum Caller {
     /// Anyone at all.
     Anonymous(AnonymousWord),
@@ -85,5 +88,6 @@ pub(crate) struct CallerKey {
     /// The key itself, for trying things out: gives a warning.
     pub(crate) value: Option<String>,
     /// The key is refused from then on, RFC 3339. Default: never.
+    #[schemars(extend("writeOnly" = false))]
     pub(crate) expires: Option<Text<Timestamp>>,
 }

@@ -118,6 +118,7 @@ pub(crate) struct Attach {
     /// Header field that carries it. Default `authorization`.
     pub(crate) header: Option<Text<AttachHeader>>,
     /// What stands before it; `""` for nothing. Default `Bearer `.
+    #[schemars(extend("writeOnly" = true))]
     pub(crate) prefix: Option<Text<AttachPrefix>>,
 }
 

@@ -40,7 +40,7 @@ pub(crate) type Mapping = serde_yaml::Mapping;
 ///
 /// Durations are written `250ms`, `30s`, `5m`, `1h`, `30d`; sizes `64KiB`, `10MiB`, `1GiB` or as a number of bytes. Relative
 /// paths start at the folder of this file. In values, `${NAME}` and `${NAME:-default}` stand for environment
-/// variables; `$${` stands for the two characters `${`.
+/// variables; `$${` stands for the two characters `${`. Inside `{…}` and `[…]` such a value needs quotes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-later" = ["identities", "workspaces"]))]

@@ -14,6 +14,9 @@ use crate::config::{
     sources::{Env, Files, SecretFile},
 };
 
+/// Names that a message lists; more are no help.
+const MOST_LISTED: usize = 8;
+
 /// The file being resolved and its surroundings.
 pub(super) struct Context<'a> {
     tree: &'a Node,
@@ -68,6 +71,17 @@ impl<'a> Context<'a> {
         format!("{}:{}", at.line, at.column)
     }
 
+    /// Whether something stands at a path, sound or not.
+    pub(super) fn is_written(&self, path: &KeyPath) -> bool {
+        self.tree.find(path).is_some()
+    }
+
+    /// A text that stands at `path`, to be shown: as it was written, since a variable in it may be a secret.
+    pub(super) fn shown(&self, path: &KeyPath, text: &str) -> String {
+        let written = self.tree.find(path).and_then(Node::written);
+        quote(written.unwrap_or(text))
+    }
+
     /// Reports a name that nothing has.
     pub(super) fn unknown_name<'n>(
         &mut self,
@@ -78,12 +92,12 @@ impl<'a> Context<'a> {
     ) {
         let known: Vec<&str> = known.into_iter().collect();
         let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-        let expected = if known.is_empty() {
-            format!("the name of {kind}, of which there is none")
-        } else {
-            format!("the name of {kind}: {}", alternatives(known))
+        let expected = match known.len() {
+            0 => format!("the name of {kind}, of which there is none"),
+            1..=MOST_LISTED => format!("the name of {kind}: {}", alternatives(known)),
+            count => format!("the name of {kind}, of which there are {count}"),
         };
-        self.error(path, quote(name), expected).hint = meant;
+        self.error(path, self.shown(path, name), expected).hint = meant;
     }
 
     /// A path that was written, or the default.
@@ -127,7 +141,7 @@ impl<'a> Context<'a> {
             io::ErrorKind::IsADirectory => Some("name a file in it"),
             _ => None,
         };
-        let found = format!("{}: {error}", quote(&file.to_string_lossy()));
+        let found = format!("{}: {error}", self.shown(path, &file.to_string_lossy()));
         self.error(path, found, "a file that can be read").hint = hint.map(str::to_owned);
         None
     }

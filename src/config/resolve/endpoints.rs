@@ -96,30 +96,28 @@ fn credential(cx: &mut Context<'_>, raw: &raw::Endpoint, path: &KeyPath) -> Cred
         return Credential::None;
     };
     let keys_path = path.key("keys");
-    let (active, slot) = match raw.active {
-        Some(Active::Secondary) => (&keys.secondary, Slot::Secondary),
-        Some(Active::Auto | Active::Primary) | None => (&keys.primary, Slot::Primary),
+    let slot = match raw.active {
+        Some(Active::Secondary) => Slot::Secondary,
+        Some(Active::Auto | Active::Primary) | None => Slot::Primary,
     };
-    match (active, &keys.primary, &keys.secondary) {
-        (Some(_), _, _) => {}
-        (None, None, None) => {
+    let (primary, secondary) = (keys_path.key("primary"), keys_path.key("secondary"));
+    match (slot, cx.is_written(&primary), cx.is_written(&secondary)) {
+        (_, false, false) => {
             cx.error(&keys_path, "no key", "`primary`, `secondary` or both").hint("without `keys`, none is attached");
         }
-        (None, None, _) => {
-            cx.error(&keys_path.key("primary"), "no primary key", "the key that is active")
-                .hint("`active: secondary` takes the other");
+        (Slot::Primary, false, true) => {
+            cx.error(&primary, "no primary key", "the key that is active").hint("`active: secondary` takes the other");
         }
-        (None, Some(_), _) => {
-            cx.error(&keys_path.key("secondary"), "no secondary key", "the key that is active")
+        (Slot::Secondary, true, false) => {
+            cx.error(&secondary, "no secondary key", "the key that is active")
                 .hint("`active: primary` takes the other");
         }
+        (Slot::Primary, true, _) | (Slot::Secondary, _, true) => {}
     }
-    let mut read = |raw: &Option<raw::Secret>, name| -> Option<Secret> {
-        secrets::secret(cx, raw.as_ref()?, &keys_path.key(name))
-    };
+    let mut read = |raw: Option<&raw::Secret>, path| -> Option<Secret> { secrets::secret(cx, raw?, path) };
     Credential::Keys {
-        primary: read(&keys.primary, "primary"),
-        secondary: read(&keys.secondary, "secondary"),
+        primary: read(keys.primary.as_ref(), &primary),
+        secondary: read(keys.secondary.as_ref(), &secondary),
         active: slot,
     }
 }

@@ -8,7 +8,6 @@ use super::{
     tls::{self, NamedFile},
 };
 use crate::config::{
-    fault::quote,
     model::{Admin, Certificate, ClientAuth, Listener, ListenerTls, Route},
     path::KeyPath,
     raw::{self, ClientAuthWord, Protocol},
@@ -73,7 +72,7 @@ fn unique_names(cx: &mut Context<'_>, listeners: &[(KeyPath, &raw::Listener)]) {
         let path = path.key("name");
         if let Some(first) = seen.get(name.0.as_str()) {
             let hint = format!("the first one is at {}", cx.place_of(first));
-            cx.error(&path, format!("{} again", quote(&name.0)), "a name of its own").hint(hint);
+            cx.error(&path, format!("{} again", cx.shown(&path, &name.0)), "a name of its own").hint(hint);
         } else {
             seen.insert(&name.0, path);
         }

@@ -105,7 +105,7 @@ fn tree(text: &[u8], report: &mut Report) -> Option<Node> {
             None
         }
         Err(fault) => {
-            report.error(Some(fault.at), &root, fault.found, fault.expected);
+            report.error(Some(fault.at), &root, fault.found, fault.expected).hint = fault.hint.map(str::to_owned);
             None
         }
     }

@@ -79,7 +79,8 @@ fn name(cx: &mut Context<'_>, routes: &mut [(KeyPath, Route)]) {
     for (path, route) in routes.iter().filter(|(_, route)| !route.name.is_empty()) {
         if let Some(first) = taken.get(&route.name) {
             let hint = format!("the first one is at {}", cx.place_of(&first.key("name")));
-            cx.error(&path.key("name"), format!("{} again", quote(&route.name)), "a name of its own").hint(hint);
+            let path = path.key("name");
+            cx.error(&path, format!("{} again", cx.shown(&path, &route.name)), "a name of its own").hint(hint);
         }
         taken.entry(route.name.clone()).or_insert_with(|| path.clone());
     }
@@ -100,7 +101,8 @@ fn action(cx: &mut Context<'_>, raw: &raw::Config, typed: &raw::Route, path: &Ke
         no_other_keys(cx, typed, path);
         return Action::Deny;
     }
-    if typed.callers.is_none() {
+    // Without an endpoint it may as well have been meant to deny; that there is neither has been said.
+    if typed.callers.is_none() && typed.endpoint.is_some() {
         cx.missing(&path.key("callers"), "the names of callers");
     }
     for (path, name) in items(typed.callers.as_ref(), &path.key("callers")) {

@@ -35,7 +35,7 @@ pub(super) fn certificate(cx: &mut Context<'_>, cert: NamedFile<'_>, key: NamedF
                 "a key that does not belong to the certificate",
                 "the key that its certificate was made for",
             )
-            .hint(format!("the certificate is `{}`, its own file first in the chain", cert.written));
+            .hint("in the file of the chain, the certificate itself stands first");
             None
         }
         Err(error) => {
