@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 
 use super::{
     exchange::{Exchange, Watched},
+    quiet,
     reject::Reject,
     upstream::pool::Lease,
     worker::Worker,
@@ -173,7 +174,7 @@ impl Body for RequestBody {
             return Poll::Pending;
         }
         let Some(incoming) = &mut upload.incoming else { return Poll::Ready(Some(Err(BrokenOff))) };
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = quiet::poll_frame(incoming, cx) else {
             exchange.sending.wait(exchange.worker.coarse_now());
             return Poll::Pending;
         };
@@ -343,7 +344,7 @@ impl Body for ResponseBody {
         if exchange.verdict().is_some() {
             return Poll::Ready(Some(Err(CutOff)));
         }
-        match Pin::new(incoming).poll_frame(cx) {
+        match quiet::poll_frame(incoming, cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 exchange.awaits_caller(now, frame.data_ref().map_or(0, Bytes::len));
                 if this.is_end_stream() {

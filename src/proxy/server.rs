@@ -26,6 +26,7 @@ use super::{
     accept::Accepted,
     connection::{Connection, Leash, Leashed, Order},
     pipeline,
+    quiet::QuietWaker,
     stream::{ClientIo, Close, IoWatch, Phase, Stream},
     tls,
     worker::Worker,
@@ -122,12 +123,14 @@ async fn serve_h1(
         let reuse = !told;
         builder.keep_alive(reuse);
         let mut http = builder.serve_connection(io, service).with_upgrades();
+        let mut waker = QuietWaker::default();
         let ended = poll_fn(|cx| {
+            connection.watch.turns.begin();
             if !told && connection.leash.poll_order(cx) == Order::Finish {
                 told = true;
                 Pin::new(&mut http).graceful_shutdown();
             }
-            Pin::new(&mut http).poll(cx)
+            Pin::new(&mut http).poll(&mut Context::from_waker(waker.of(cx)))
         })
         .await;
         let Some(parts) = http.into_parts() else { return Ok(()) };

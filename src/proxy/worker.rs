@@ -528,10 +528,11 @@ impl Worker {
     }
 }
 
+/// From the kernel: aws-lc's generator takes tens of milliseconds to start.
 fn random_seed() -> Option<u64> {
     let mut seed = [0; 8];
-    aws_lc_rs::rand::fill(&mut seed).ok()?;
-    Some(u64::from_ne_bytes(seed))
+    let read = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).ok()?;
+    (read == seed.len()).then(|| u64::from_ne_bytes(seed))
 }
 
 /// Runs hyper's tasks on the worker's thread.

@@ -6,9 +6,11 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
+    task::Context,
 };
 
 use http::{HeaderValue, Request, Response};
@@ -22,7 +24,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    proxy::{body::RequestBody, reject::Reject, worker::Worker},
+    proxy::{body::RequestBody, quiet::QuietWaker, reject::Reject, worker::Worker},
     telemetry::metrics::{LocalGauge, Metrics},
 };
 
@@ -214,8 +216,14 @@ impl LocalBackend {
         match connected {
             Connected::H1 { sender, driver, watch } => {
                 self.speaks_h2.set(Some(false));
+                let turns = Arc::clone(&watch);
                 self.drive(id, permit, async move {
-                    if let Err(error) = driver.await {
+                    let (mut driver, mut waker) = (driver, QuietWaker::default());
+                    let ended = poll_fn(|cx| {
+                        turns.turns.begin();
+                        Pin::new(&mut driver).poll(&mut Context::from_waker(waker.of(cx)))
+                    });
+                    if let Err(error) = ended.await {
                         tracing::debug!(%error, "upstream connection ended");
                     }
                 });
@@ -235,8 +243,8 @@ impl LocalBackend {
                 self.multiplexed.borrow_mut().push(Rc::clone(&h2));
                 self.drive(id, permit, async move {
                     let mut driver = driver;
-                    let ended = std::future::poll_fn(|cx| {
-                        let polled = std::pin::Pin::new(&mut driver).poll(cx);
+                    let ended = poll_fn(|cx| {
+                        let polled = Pin::new(&mut driver).poll(cx);
                         allowed.set(driver.current_max_send_streams());
                         polled
                     });
