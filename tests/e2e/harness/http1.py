@@ -1,0 +1,165 @@
+"""HTTP/1.1 over a blocking socket, byte by byte: tells a clean close from a reset, and both from an answer."""
+
+import select
+import socket
+import ssl
+
+PATIENCE = 60
+
+
+class Closed(Exception):
+    """The connection ended. `clean`: by a FIN (and, under TLS, a close_notify); else it was reset or cut."""
+
+    def __init__(self, clean, answered=b""):
+        super().__init__(f"{'closed' if clean else 'reset'} after {len(answered)} bytes of an answer")
+        self.clean = clean
+        self.answered = answered
+
+
+class Response:
+    def __init__(self, status, headers, body=b""):
+        self.status, self.headers, self.body = status, headers, body
+
+    def header(self, name):
+        """Its only value, or None."""
+        values = [value for key, value in self.headers if key == name]
+        assert len(values) < 2, f"{name} is there twice"
+        return values[0] if values else None
+
+    def says_close(self):
+        return (self.header("connection") or "").lower() == "close"
+
+
+class Connection:
+    def __init__(self, port, tls=None):
+        self.port = port
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
+        self.buffer = b""
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # ---- out ----
+
+    def head(self, method, path, headers=(), length=None):
+        """A request's head."""
+        lines = [f"{method} {path} HTTP/1.1", f"host: localhost:{self.port}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        if length is not None:
+            lines.append(f"content-length: {length}")
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def send(self, data):
+        try:
+            self.sock.sendall(data)
+        except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            raise Closed(clean=False) from None
+
+    def request(self, method, path, headers=(), body=None):
+        """One request and its answer."""
+        self.send(self.head(method, path, headers, None if body is None else len(body)) + (body or b""))
+        return self.response(method)
+
+    def has_ended(self):
+        """Whether the other side has closed while nothing is asked: a client looks before it sends."""
+        readable, _, _ = select.select([self.sock], [], [], 0)
+        if not readable:
+            return False
+        before = self.sock.gettimeout()
+        self.sock.settimeout(0)
+        try:
+            piece = self.sock.recv(4096)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except (ConnectionResetError, ssl.SSLEOFError):
+            raise Closed(clean=False) from None
+        finally:
+            self.sock.settimeout(before)
+        assert not piece, f"an answer that nobody asked for: {piece[:80]!r}"
+        return True
+
+    # ---- in ----
+
+    def more(self):
+        try:
+            piece = self.sock.recv(65536)
+        except (ConnectionResetError, ssl.SSLEOFError):
+            raise Closed(clean=False, answered=self.buffer) from None
+        if not piece:
+            raise Closed(clean=True, answered=self.buffer)
+        self.buffer += piece
+
+    def line_end(self, mark):
+        while (at := self.buffer.find(mark)) < 0:
+            self.more()
+        return at
+
+    def response_head(self):
+        end = self.line_end(b"\r\n\r\n")
+        head, self.buffer = self.buffer[:end].decode("latin-1"), self.buffer[end + 4 :]
+        first, *lines = head.split("\r\n")
+        pairs = [line.split(":", 1) for line in lines]
+        return Response(int(first.split()[1]), [(name.lower(), value.strip()) for name, value in pairs])
+
+    def response(self, method="POST"):
+        response = self.response_head()
+        response.body = b"".join(self.body_of(response, method))
+        return response
+
+    def body_of(self, response, method="POST"):
+        """The body, in pieces as they come."""
+        if method == "HEAD" or response.status in (204, 304):
+            return
+        if response.header("transfer-encoding"):
+            while size := self.chunk_size():
+                yield from self.exactly(size)
+                assert b"".join(self.exactly(2)) == b"\r\n"
+            while trailer := self.line():
+                response.headers.append(tuple(trailer.split(": ", 1)))
+        elif (length := response.header("content-length")) is not None:
+            yield from self.exactly(int(length))
+        else:
+            while True:
+                yield self.buffer
+                self.buffer = b""
+                try:
+                    self.more()
+                except Closed as end:
+                    if end.clean:
+                        return
+                    raise
+
+    def line(self):
+        end = self.line_end(b"\r\n")
+        line, self.buffer = self.buffer[:end].decode("latin-1"), self.buffer[end + 2 :]
+        return line
+
+    def chunk_size(self):
+        return int(self.line().split(";")[0], 16)
+
+    def exactly(self, count):
+        while count:
+            if not self.buffer:
+                self.more()
+            piece, self.buffer = self.buffer[:count], self.buffer[count:]
+            count -= len(piece)
+            yield piece
+
+    def end(self):
+        """Reads to the end, which must be clean."""
+        while True:
+            try:
+                self.more()
+            except Closed as closed:
+                assert closed.clean, "reset after the last answer"
+                assert not closed.answered, "more than was asked for"
+                return

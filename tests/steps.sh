@@ -1,0 +1,121 @@
+# The steps of tests/run, tests/full and tests/soak. Sourced by them; runs nothing by itself.
+# Each step says its name and its time. A step that fails ends the run and is named.
+# shellcheck shell=bash
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" PYTHONDONTWRITEBYTECODE=1
+
+script=$(basename "$0")
+began=$SECONDS
+current=start
+trap 'code=$?; if ((code != 0)); then echo "tests/$script: step \`$current\` failed (exit code $code) after $((SECONDS - began)) s" >&2; fi' EXIT
+
+# step NAME COMMAND…: runs it under a heading.
+step() {
+    current=$1
+    shift
+    local start=$SECONDS
+    printf '\n== %s\n' "$current"
+    "$@"
+    printf '== %s: %d s\n' "$current" $((SECONDS - start))
+}
+
+fail() {
+    echo "tests/$script: $*" >&2
+    exit 1
+}
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -n "$@" || fail "\`$*\` needs root: run it by hand once, or let sudo run it without a password"
+    else
+        fail "\`$*\` needs root, and there is no sudo: run it as root once"
+    fi
+}
+
+# Installs the Debian packages of the programs that are missing: PROGRAM=PACKAGE…
+programs() {
+    local pair missing=()
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+    done
+    if ((${#missing[@]} > 0)); then
+        command -v apt-get >/dev/null || fail "these packages are missing, and this is no Debian to install them: ${missing[*]}"
+        echo "installing ${missing[*]}"
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    fi
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null || fail "\`${pair%%=*}\` is missing although Debian's ${pair#*=} is installed"
+    done
+}
+
+# The virtual environment of the end-to-end tests; made anew where its list of packages has changed.
+python_environment() {
+    local list=tests/e2e/requirements.txt stamp=.venv/scoregate-packages python
+    if [[ -f $stamp ]] && cmp -s "$list" "$stamp"; then
+        echo "the virtual environment is as $list says"
+        return
+    fi
+    python=$(command -v python3.11 || command -v python3) || fail "Python 3.11 is missing: Debian's python3.11"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "Python 3.11 or newer is needed; $python is older"
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        command -v apt-get >/dev/null || fail "$python cannot make virtual environments: its venv module is missing"
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    fi
+    rm -rf .venv
+    "$python" -m venv .venv || fail "$python cannot make a virtual environment"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$list" ||
+        fail "the packages of $list cannot be installed"
+    .venv/bin/python -m pip check || fail "the packages of $list do not go together"
+    cp "$list" "$stamp"
+}
+
+tools() {
+    local program
+    for program in cargo rustc; do
+        command -v "$program" >/dev/null || fail "\`$program\` is missing: install the Rust toolchain"
+    done
+    for program in fmt clippy; do
+        cargo "$program" --version >/dev/null 2>&1 || fail "\`cargo $program\` is missing: it is a component of the Rust toolchain"
+    done
+    # What the tests run: clients, and a compiler for the C parts of dependencies.
+    programs cc=build-essential curl=curl
+    python_environment
+}
+
+unit_and_integration() {
+    cargo test --locked
+}
+
+documentation() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+}
+
+# Counts of the end-to-end tests, for the closing line.
+e2e_report=target/e2e-report.xml
+
+end_to_end() {
+    rm -f "$e2e_report"
+    .venv/bin/python -m pytest tests/e2e -q -ra --durations=10 --strict-markers -p no:cacheprovider --junitxml="$e2e_report" "$@"
+}
+
+closing_line() {
+    printf '\ntests/%s: every step passed, in %d s. End to end:\n' "$script" $((SECONDS - began))
+    .venv/bin/python - "$e2e_report" <<'PYTHON'
+import sys
+import xml.etree.ElementTree as tree
+
+suite = tree.parse(sys.argv[1]).getroot().find("testsuite")
+count = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
+failed = count["failures"] + count["errors"]
+if count["skipped"]:
+    sys.exit(f"{count['skipped']} end-to-end tests were skipped; none may be")
+print(f"{count['tests'] - failed} passed, {failed} failed")
+PYTHON
+}
