@@ -31,9 +31,12 @@ pub struct Carried {
     backends: HashMap<BackendKey, Arc<Backend>>,
     /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
-    listeners: HashMap<(String, std::net::SocketAddr), (ListenerId, Option<TlsKey>, Option<Arc<rustls::ServerConfig>>)>,
+    listeners: HashMap<(String, std::net::SocketAddr), CarriedListener>,
     roots: Option<Arc<rustls::RootCertStore>>,
 }
+
+/// A listener's identity, and its TLS with what decides whether that is still the same.
+type CarriedListener = (ListenerId, Option<TlsKey>, Option<Arc<rustls::ServerConfig>>);
 
 /// Everything that decides whether two configurations mean the same connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

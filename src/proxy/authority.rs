@@ -10,7 +10,7 @@ use super::{headers::survey::One, reject::Reject};
 /// `bad_request` where there is none, where there are two, where one is not valid, or where two places disagree.
 pub fn host_of<'h>(uri: &'h Uri, hosts: One<'h>) -> Result<&'h str, Reject> {
     let field = hosts.single(Reject::BadRequest("the request has more than one host header"))?;
-    let field = field.map(|value| value.to_str().map_err(|_| INVALID)).transpose()?;
+    let field = field.map(|value| value.to_str().map_err(|_not_ascii| INVALID)).transpose()?;
     // Absolute-form in HTTP/1.1, `:authority` in HTTP/2.
     let target = uri.authority().map(http::uri::Authority::as_str);
     let authority = match (target, field) {

@@ -79,7 +79,7 @@ pub fn decide<'s>(
     }
     let raw = raw_path(head)?;
     let canonical =
-        path::canonicalize(raw).map_err(|_| Reject::BadRequest("the request's path has no canonical form"))?;
+        path::canonicalize(raw).map_err(|_why| Reject::BadRequest("the request's path has no canonical form"))?;
     let route = snapshot
         .routes
         .find(listener.id, host, &canonical.path, &head.method)

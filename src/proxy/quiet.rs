@@ -53,11 +53,11 @@ impl QuietWaker {
     }
 }
 
+/// What a body yields.
+pub type NextFrame<B> = Result<Frame<<B as Body>::Data>, <B as Body>::Error>;
+
 /// Takes the next frame of a body. The task that fills the body is woken only if there is more for it to do.
-pub fn poll_frame<B: Body + Unpin>(
-    body: &mut B,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+pub fn poll_frame<B: Body + Unpin>(body: &mut B, cx: &mut Context<'_>) -> Poll<Option<NextFrame<B>>> {
     HOLDING.set(true);
     let frame = std::pin::Pin::new(&mut *body).poll_frame(cx);
     HOLDING.set(false);

@@ -70,7 +70,7 @@ async fn run(
     policy: &ListenerPolicy,
     stream: std::net::TcpStream,
 ) -> Result<(), &'static str> {
-    let tcp = tokio::net::TcpStream::from_std(stream).map_err(|_| "socket")?;
+    let tcp = tokio::net::TcpStream::from_std(stream).map_err(|_why| "socket")?;
     let (stream, h2, ahead) = match &policy.tls {
         Some(config) => {
             let shaken = tls::accept(worker, policy, std::sync::Arc::clone(config), tcp).await?;
@@ -91,7 +91,7 @@ async fn run(
 async fn sniff(mut tcp: tokio::net::TcpStream, h1: bool) -> Result<(Stream, bool, Bytes), &'static str> {
     let mut ahead = BytesMut::with_capacity(PREFACE.len());
     while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
-        if tcp.read_buf(&mut ahead).await.map_err(|_| "read")? == 0 {
+        if tcp.read_buf(&mut ahead).await.map_err(|_why| "read")? == 0 {
             return Err("closed_before_request");
         }
     }
@@ -186,7 +186,7 @@ async fn serve_h2(
         }
         http.as_mut().poll(cx)
     });
-    ended.await.map_err(|_| "h2")
+    ended.await.map_err(|_why| "h2")
 }
 
 /// Whether bytes wait in the kernel, whatever the runtime knows yet.

@@ -106,7 +106,7 @@ pub struct Worker {
     random: Cell<u64>,
     endpoints: RefCell<HashMap<EndpointId, Rc<LocalEndpoint>>>,
     backends: RefCell<HashMap<BackendId, Rc<LocalBackend>>>,
-    meters: RefCell<HashMap<(Option<ListenerId>, Box<str>), Rc<RouteMeter>>>,
+    meters: RefCell<HashMap<MeterKey, Rc<RouteMeter>>>,
     connections: RefCell<Slab<Rc<Connection>>>,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
     stream_leash: RefCell<Option<Rc<Leash>>>,
@@ -117,6 +117,9 @@ pub struct Worker {
     stirred: Notify,
     idle: Notify,
 }
+
+/// A listener and a route, by name: what is counted survives a reload.
+type MeterKey = (Option<ListenerId>, Box<str>);
 
 /// Lets `arc_swap::Cache` read the cell.
 #[derive(Debug, Clone)]
@@ -490,7 +493,7 @@ impl Worker {
         self.held_gauge.set(usize::try_from(self.held.get()).unwrap_or(usize::MAX));
         self.gauges.in_flight.store(self.exchanges.borrow().len(), Relaxed);
         self.gauges.generation.store(self.view.borrow().snapshot.generation, Relaxed);
-        self.view.borrow().count_connections(self.connections.borrow().iter().map(|(_, c)| &**c));
+        self.view.borrow().count_connections(&self.connections.borrow().iter().map(|(_, c)| &**c));
     }
 
     /// Takes a snapshot into use: local copies are made now, so that no request makes them.
