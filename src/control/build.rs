@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Context, bail};
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{ServerName, TrustAnchor};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -56,6 +56,8 @@ struct BackendKey {
 struct TlsKey {
     certificates: Vec<[u8; 32]>,
     client_auth: model::ClientAuth,
+    /// Sessions are resumed with the client chain of their ticket, so other CAs mean another configuration, other ticket keys.
+    client_ca: Option<Vec<TrustAnchor<'static>>>,
     h1: bool,
     h2: bool,
 }
@@ -124,6 +126,7 @@ impl Carried {
         let tls_key = listener.tls.as_ref().map(|tls| TlsKey {
             certificates: tls.certificates.iter().map(|certificate| certificate.digest).collect(),
             client_auth: tls.client_auth,
+            client_ca: tls.client_ca.as_ref().map(|roots| roots.roots.clone()),
             h1: listener.h1,
             h2: listener.h2,
         });

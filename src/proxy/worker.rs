@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    convert::Infallible,
     future::Future,
     rc::Rc,
     sync::{
@@ -147,9 +148,13 @@ pub fn run(
     let tasks = tokio::task::LocalSet::new();
     let worker = Worker::new(index, shared, gauges);
     let sweeper = Rc::clone(&worker);
-    tasks.spawn_local(async move { sweeper.sweep_forever().await });
-    tasks.block_on(&runtime, worker.serve(inbox));
-    Ok(())
+    let sweeper = tasks.spawn_local(async move { sweeper.sweep_forever().await });
+    tasks.block_on(&runtime, async {
+        tokio::select! {
+            () = worker.serve(inbox) => Ok(()),
+            _panicked = sweeper => Err(std::io::Error::other("its sweep ended, without which no time-out holds")),
+        }
+    })
 }
 
 impl Worker {
@@ -422,7 +427,7 @@ impl Worker {
     // ---- what it does now and then ----
 
     /// Judges deadlines, prunes pools, adds metrics up. Sleeps without a timer while there is nothing to watch.
-    async fn sweep_forever(self: Rc<Self>) {
+    async fn sweep_forever(self: Rc<Self>) -> Infallible {
         loop {
             let stirred = self.stirred.notified();
             if self.is_quiet() {
