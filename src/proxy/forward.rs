@@ -91,7 +91,7 @@ pub struct Answer {
 pub async fn forward(
     exchange: Rc<Exchange>,
     view: Rc<View>,
-    outbound: Outbound,
+    mut outbound: Outbound,
     mut head: Parts,
     body: Incoming,
 ) -> Result<Answer, Reject> {
@@ -139,6 +139,7 @@ pub async fn forward(
             }
             Err(Unanswered::Unsent(request)) => {
                 head = request.into_parts().0;
+                unaddress(&mut head, &lease, &mut outbound);
                 fresh = attempt + 1 == MAX_SENDS;
                 worker.count_resend(&exchange, "unsent");
                 continue;
@@ -232,6 +233,16 @@ fn address(
     let body =
         if has_body { RequestBody::upload(Rc::clone(exchange), outbound.content_length) } else { RequestBody::Empty };
     Request::from_parts(head, body)
+}
+
+/// Takes back what [`address`] did, so that the head can be pointed at another upstream.
+fn unaddress(head: &mut Parts, lease: &Lease, outbound: &mut Outbound) {
+    head.headers.remove(header::EXPECT);
+    if outbound.path.is_none()
+        && let Some(below) = head.uri.path().strip_prefix(&*lease.backend().base)
+    {
+        outbound.path = Some(format!("/{below}").into());
+    }
 }
 
 /// Base and path joined, with the query as it came.

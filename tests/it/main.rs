@@ -11,4 +11,5 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod resends;
 mod routing;
