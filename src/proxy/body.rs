@@ -36,6 +36,8 @@ pub struct Upload {
     /// Trailer fields that pass.
     trailers: Box<[HeaderName]>,
     held: Held,
+    /// How many held frames the present sending has taken.
+    resent: usize,
     /// The caller's fault, if it made one.
     fault: Option<Reject>,
     expect: Option<Arc<ExpectGate>>,
@@ -71,6 +73,11 @@ impl Upload {
         }
     }
 
+    /// A sending begins, from the first frame.
+    pub const fn begin_sending(&mut self) {
+        self.resent = 0;
+    }
+
     /// Whether everything read so far could be sent again.
     pub const fn is_held(&self) -> bool {
         matches!(self.held, Held::All { .. })
@@ -97,6 +104,15 @@ impl Upload {
     pub fn close(&mut self, worker: &Worker) {
         self.incoming = None;
         self.release(worker);
+    }
+
+    /// No further sending will be needed: lets go of what is held, or, where a sending is still at what is held, as soon as
+    /// it is through.
+    pub fn settle(&mut self, worker: &Worker) {
+        match &mut self.held {
+            Held::All { frames, limit, .. } if self.resent < frames.len() => *limit = 0,
+            _ => self.release(worker),
+        }
     }
 
     /// Lets go of what is held.
@@ -166,6 +182,7 @@ impl Body for RequestBody {
         let mut upload = exchange.upload.borrow_mut();
         if let Some(frame) = upload.frame(*next) {
             *next += 1;
+            upload.resent = *next;
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         let upload = &mut *upload;
@@ -189,6 +206,7 @@ impl Body for RequestBody {
                     if exchange.sending.bytes() <= upload.limit {
                         upload.keep(&data, &exchange.worker);
                         *next += 1;
+                        upload.resent = *next;
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                     exchange.worker.count_limit("body");

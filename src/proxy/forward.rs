@@ -118,6 +118,7 @@ pub async fn forward(
         if has_body && may_repeat {
             exchange.upload.borrow_mut().hold(outbound.replay_body);
         }
+        exchange.upload.borrow_mut().begin_sending();
         let spare = may_repeat.then(|| head.clone());
         let mut request = address(head, &lease, &outbound, &exchange, has_body);
         if expects && !lease.is_h2() {
@@ -300,7 +301,7 @@ fn accept(response: Response<Incoming>, lease: Lease, exchange: &Exchange) -> Re
         return Err(Reject::UpstreamProtocolError);
     }
     let mut upload = exchange.upload.borrow_mut();
-    upload.release(&exchange.worker);
+    upload.settle(&exchange.worker);
     Ok(Answer { response, lease })
 }
 

@@ -277,3 +277,58 @@ async fn goaway_after_every_few_requests_loses_none() {
     }
     assert!(upstream.connections() > 10);
 }
+
+/// Refuses the first sending when part of the body has come; to the second it answers at once, then echoes.
+#[tokio::test]
+async fn an_answer_that_comes_while_a_held_body_is_sent_again_leaves_the_body_whole() {
+    let bodies = Arc::<std::sync::Mutex<Vec<usize>>>::default();
+    let noted = Arc::clone(&bodies);
+    let upstream = Hostile::accept(move |_, tcp| {
+        let noted = Arc::clone(&noted);
+        async move {
+            let mut connection = h2::server::handshake(tcp).await.unwrap();
+            let mut first = true;
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let refuse = std::mem::take(&mut first);
+                let noted = Arc::clone(&noted);
+                tokio::spawn(async move {
+                    let mut body = request.into_body();
+                    if refuse {
+                        let mut got = 0;
+                        while got < 400_000 {
+                            let Some(Ok(data)) = body.data().await else { return };
+                            got += data.len();
+                            let _ = body.flow_control().release_capacity(data.len());
+                        }
+                        respond.send_reset(h2::Reason::REFUSED_STREAM);
+                        return;
+                    }
+                    let mut out = respond.send_response(Response::new(()), false).unwrap();
+                    let mut whole = 0;
+                    while let Some(Ok(data)) = body.data().await {
+                        whole += data.len();
+                        // Slowly, so that the answer's head is there long before the body is through.
+                        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                        let _ = body.flow_control().release_capacity(data.len());
+                    }
+                    noted.lock().unwrap().push(whole);
+                    let _ = out.send_data(Bytes::from_static(b"done"), true);
+                });
+            }
+        }
+    })
+    .await;
+    let gate = TestGate::start(over_h2(&upstream));
+    for mut caller in Client::both(gate.address("public")).await {
+        let (feed, body) = client::streamed();
+        let feeding = tokio::spawn(async move {
+            for _ in 0..80 {
+                feed.data(vec![b'x'; 10_000]).await;
+            }
+        });
+        let response = caller.send(client::request(http::Method::POST, "/score", body)).await;
+        assert_eq!(response.body(), "done");
+        feeding.await.unwrap();
+    }
+    assert_eq!(*bodies.lock().unwrap(), [800_000, 800_000]);
+}
