@@ -34,6 +34,8 @@ pub struct Connection {
     pub watch: Arc<IoWatch>,
     /// The leash on its task.
     pub leash: Rc<Leash>,
+    /// Its requests are HTTP/1.0: only the close tells the end of an answer without a length.
+    pub old: Cell<bool>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
     pub(super) slot: Cell<usize>,
@@ -50,6 +52,7 @@ impl Connection {
             tls,
             watch,
             leash: Rc::default(),
+            old: Cell::new(false),
             in_flight: Cell::new(0),
             slot: Cell::new(usize::MAX),
         })

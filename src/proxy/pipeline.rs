@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use super::{
@@ -30,6 +30,9 @@ pub async fn handle(
     let request_id = trace::request_id(&head.headers, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
     let grpc = is_grpc(&head.headers);
+    if head.version == Version::HTTP_10 {
+        connection.old.set(true);
+    }
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
     let policy = listener.and_then(|at| view.snapshot.listeners.get(at));
