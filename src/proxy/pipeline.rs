@@ -71,6 +71,11 @@ pub async fn handle(
             }
         }
         Err(refusal) => {
+            match refusal.reject {
+                Reject::RequestTooLarge => worker.count_limit("body"),
+                Reject::RequestHeadTooLarge => worker.count_limit("fields"),
+                _ => {}
+            }
             let allow =
                 refusal.route.filter(|_| refusal.reject == Reject::MethodNotAllowed).map(|route| route.allow.clone());
             refuse(refusal.reject, grpc, allow, exchange)
