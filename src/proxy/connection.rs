@@ -39,6 +39,8 @@ pub struct Connection {
     pub leash: Rc<Leash>,
     /// The digest of the key it showed last.
     pub memo: DigestMemo,
+    /// Its requests are HTTP/1.0: only the close tells the end of an answer without a length.
+    pub old: Cell<bool>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
     pub(super) slot: Cell<usize>,
@@ -56,6 +58,7 @@ impl Connection {
             watch,
             leash: Rc::default(),
             memo: DigestMemo::default(),
+            old: Cell::new(false),
             in_flight: Cell::new(0),
             slot: Cell::new(usize::MAX),
         })

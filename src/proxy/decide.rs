@@ -72,6 +72,9 @@ pub fn decide<'s>(
     if head.method == Method::TRACE {
         return Err(Reject::MethodNotAllowed.into());
     }
+    if head.headers.len() > snapshot.limits.fields {
+        return Err(Reject::RequestHeadTooLarge.into());
+    }
     let content_length = framing::check_request(head.version, survey)?;
     let host = authority::host_of(&head.uri, survey.host)?;
     if !listener.serves(host) {
@@ -95,7 +98,9 @@ pub fn decide<'s>(
         return Err(refuse(Reject::RequestTooLarge));
     }
     let Some(endpoint) = snapshot.endpoints.get(forward.endpoint) else { return Err(refuse(Reject::NoRoute)) };
-    let unchanged = matches!(canonical.path, Cow::Borrowed(_)) && forward.rewrite.is_none();
+    // `*` stands for `/` and must be forwarded as that.
+    let own = std::ptr::eq(raw, head.uri.path());
+    let unchanged = own && matches!(canonical.path, Cow::Borrowed(_)) && forward.rewrite.is_none();
     Ok(Plan {
         route,
         forward,

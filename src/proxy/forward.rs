@@ -105,7 +105,7 @@ pub struct Answer {
 pub async fn forward(
     exchange: Rc<Exchange>,
     view: Rc<View>,
-    outbound: Outbound,
+    mut outbound: Outbound,
     mut head: Parts,
     body: Incoming,
 ) -> Result<Answer, Reject> {
@@ -132,6 +132,7 @@ pub async fn forward(
         if has_body && may_repeat {
             exchange.upload.borrow_mut().hold(outbound.replay_body);
         }
+        exchange.upload.borrow_mut().begin_sending();
         let spare = may_repeat.then(|| head.clone());
         let mut request = address(head, &lease, &outbound, &exchange, has_body);
         if expects && !lease.is_h2() {
@@ -153,6 +154,7 @@ pub async fn forward(
             }
             Err(Unanswered::Unsent(request)) => {
                 head = request.into_parts().0;
+                unaddress(&mut head, &lease, &mut outbound);
                 fresh = attempt + 1 == MAX_SENDS;
                 worker.count_resend(&exchange, "unsent");
                 continue;
@@ -252,6 +254,16 @@ fn address(
     Request::from_parts(head, body)
 }
 
+/// Takes back what [`address`] did, so that the head can be pointed at another upstream.
+fn unaddress(head: &mut Parts, lease: &Lease, outbound: &mut Outbound) {
+    head.headers.remove(header::EXPECT);
+    if outbound.path.is_none()
+        && let Some(below) = head.uri.path().strip_prefix(&*lease.backend().base)
+    {
+        outbound.path = Some(format!("/{below}").into());
+    }
+}
+
 /// Base and path joined, with the query as it came.
 fn target(uri: &Uri, path: Option<&str>, base: &str) -> PathAndQuery {
     if let (None, "/", Some(own)) = (path, base, uri.path_and_query()) {
@@ -317,7 +329,7 @@ fn accept(mut response: Response<Incoming>, lease: Lease, exchange: &Exchange) -
     if !has_request_id {
         headers.insert(trace::X_REQUEST_ID, exchange.request_id.clone());
     }
-    exchange.upload.borrow_mut().release(&exchange.worker);
+    exchange.upload.borrow_mut().settle(&exchange.worker);
     Ok(Answer { response, lease })
 }
 

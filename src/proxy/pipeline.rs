@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 
 use super::{
@@ -31,6 +31,9 @@ pub async fn handle(
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
     let grpc = survey.is_grpc();
+    if head.version == Version::HTTP_10 {
+        connection.old.set(true);
+    }
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
     let policy = listener.and_then(|at| view.snapshot.listeners.get(at));
@@ -69,6 +72,11 @@ pub async fn handle(
             }
         }
         Err(refusal) => {
+            match refusal.reject {
+                Reject::RequestTooLarge => worker.count_limit("body"),
+                Reject::RequestHeadTooLarge => worker.count_limit("fields"),
+                _ => {}
+            }
             let allow =
                 refusal.route.filter(|_| refusal.reject == Reject::MethodNotAllowed).map(|route| route.allow.clone());
             refuse(refusal.reject, grpc, allow, exchange)

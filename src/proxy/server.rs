@@ -11,6 +11,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,7 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
@@ -143,6 +145,10 @@ async fn serve_h1(
             }
             Err(error) if error.is_parse() => Err("parse"),
             Err(error) if error.is_incomplete_message() => Err("cut_off_by_client"),
+            Err(error) if error.is_user() && connection.old.get() => {
+                reset(&stream);
+                return Err("cut_off_by_upstream");
+            }
             Err(_) => Err("io"),
         };
         // Told to finish while idle: what has arrived meanwhile is still served.
@@ -191,12 +197,8 @@ async fn serve_h2(
 
 /// Whether bytes wait in the kernel, whatever the runtime knows yet.
 fn has_arrived(stream: &Stream) -> bool {
-    let tcp = match stream {
-        Stream::Plain(tcp) => tcp,
-        Stream::Tls(tls) => tls.get_ref().0,
-    };
     let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-    rustix::net::recv(tcp.as_fd(), &mut [0_u8; 1], flags).is_ok_and(|(read, _)| read > 0)
+    rustix::net::recv(tcp_of(stream).as_fd(), &mut [0_u8; 1], flags).is_ok_and(|(read, _)| read > 0)
 }
 
 /// Closes so that the client can read its last answer: a close with unread bytes would reset the connection under it (RFC 9112
@@ -208,6 +210,22 @@ async fn close(connection: &Connection, mut stream: Stream) {
     connection.watch.enter(Phase::Lingering);
     let mut scrap = [0_u8; 4096];
     while !matches!(stream.read(&mut scrap).await, Ok(0) | Err(_)) {}
+}
+
+/// Closes so that nobody takes the answer for whole: to HTTP/1.0 an orderly close is the end of an answer without a length
+/// (RFC 9112 section 6.3).
+fn reset(stream: &Stream) {
+    let tcp = tcp_of(stream);
+    if let Err(error) = SockRef::from(tcp).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a cut-off answer ends with an orderly close");
+    }
+}
+
+fn tcp_of(stream: &Stream) -> &tokio::net::TcpStream {
+    match stream {
+        Stream::Plain(tcp) => tcp,
+        Stream::Tls(tls) => tls.get_ref().0,
+    }
 }
 
 /// Runs the streams of HTTP/2 connections, each on a leash of its own.

@@ -11,4 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
+mod resends;
 mod routing;
+mod uploads;
