@@ -78,7 +78,10 @@ async fn run(
             let shaken = tls::accept(worker, policy, std::sync::Arc::clone(config), tcp).await?;
             (Stream::Tls(shaken.stream), shaken.h2, Bytes::new())
         }
-        None if policy.h2 => sniff(tcp, policy.h1).await?,
+        None if policy.h2 => match sniff(connection, tcp, policy.h1).await? {
+            Some(sniffed) => sniffed,
+            None => return Ok(()),
+        },
         None => (Stream::Plain(tcp), false, Bytes::new()),
     };
     let limits = worker.view().snapshot.limits.clone();
@@ -89,16 +92,42 @@ async fn run(
     }
 }
 
-/// Reads until it is clear whether a plain connection begins with HTTP/2's preface. What was read goes on to hyper.
-async fn sniff(mut tcp: tokio::net::TcpStream, h1: bool) -> Result<(Stream, bool, Bytes), &'static str> {
+/// Reads until it is clear whether a plain connection begins with HTTP/2's preface. What was read goes on to hyper. None where
+/// the connection was told to finish before its first byte, and is closed.
+async fn sniff(
+    connection: &Connection,
+    mut tcp: tokio::net::TcpStream,
+    h1: bool,
+) -> Result<Option<(Stream, bool, Bytes)>, &'static str> {
     let mut ahead = BytesMut::with_capacity(PREFACE.len());
     while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
-        if tcp.read_buf(&mut ahead).await.map_err(|_why| "read")? == 0 {
+        let read = tokio::select! {
+            biased;
+            read = tcp.read_buf(&mut ahead) => Some(read),
+            () = told_to_finish(connection), if ahead.is_empty() => None,
+        };
+        let read = match read {
+            Some(read) => read,
+            None if has_arrived(&tcp) => tcp.read_buf(&mut ahead).await,
+            None => {
+                close(connection, Stream::Plain(tcp)).await;
+                return Ok(None);
+            }
+        };
+        if read.map_err(|_why| "read")? == 0 {
             return Err("closed_before_request");
         }
     }
     let h2 = ahead.starts_with(PREFACE) || !h1;
-    Ok((Stream::Plain(tcp), h2, ahead.freeze()))
+    Ok(Some((Stream::Plain(tcp), h2, ahead.freeze())))
+}
+
+async fn told_to_finish(connection: &Connection) {
+    poll_fn(|cx| match connection.leash.poll_order(cx) {
+        Order::Go => Poll::Pending,
+        Order::Finish | Order::Cut => Poll::Ready(()),
+    })
+    .await;
 }
 
 async fn serve_h1(
@@ -152,7 +181,7 @@ async fn serve_h1(
             Err(_) => Err("io"),
         };
         // Told to finish while idle: what has arrived meanwhile is still served.
-        let began = !parts.read_buf.is_empty() || has_arrived(&stream);
+        let began = !parts.read_buf.is_empty() || has_arrived(stream.tcp());
         if told && reuse && answered.is_ok() && began && !connection.watch.saw_eof() {
             ahead = parts.read_buf;
             connection.watch.enter(Phase::Head);
@@ -196,9 +225,9 @@ async fn serve_h2(
 }
 
 /// Whether bytes wait in the kernel, whatever the runtime knows yet.
-fn has_arrived(stream: &Stream) -> bool {
+fn has_arrived(tcp: &tokio::net::TcpStream) -> bool {
     let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-    rustix::net::recv(tcp_of(stream).as_fd(), &mut [0_u8; 1], flags).is_ok_and(|(read, _)| read > 0)
+    rustix::net::recv(tcp.as_fd(), &mut [0_u8; 1], flags).is_ok_and(|(read, _)| read > 0)
 }
 
 /// Closes so that the client can read its last answer: a close with unread bytes would reset the connection under it (RFC 9112
@@ -215,16 +244,8 @@ async fn close(connection: &Connection, mut stream: Stream) {
 /// Closes so that nobody takes the answer for whole: to HTTP/1.0 an orderly close is the end of an answer without a length
 /// (RFC 9112 section 6.3).
 fn reset(stream: &Stream) {
-    let tcp = tcp_of(stream);
-    if let Err(error) = SockRef::from(tcp).set_linger(Some(Duration::ZERO)) {
+    if let Err(error) = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO)) {
         tracing::debug!(%error, "a cut-off answer ends with an orderly close");
-    }
-}
-
-fn tcp_of(stream: &Stream) -> &tokio::net::TcpStream {
-    match stream {
-        Stream::Plain(tcp) => tcp,
-        Stream::Tls(tls) => tls.get_ref().0,
     }
 }
 

@@ -12,6 +12,7 @@
 mod support;
 
 mod answers;
+mod regress;
 mod resends;
 mod routing;
 mod uploads;
