@@ -48,13 +48,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { stream, peer, listener, permit } = accepted;
+    // An idle worker's coarse clock stands still: the connection's time begins now.
+    worker.now();
     let view = worker.view();
     let policy = view.snapshot.listener(listener).cloned();
     drop(view);
     let watch = IoWatch::new(worker.coarse_clock());
     let is_tls = policy.as_ref().is_some_and(|policy| policy.tls.is_some());
     let connection = Connection::new(listener, peer, is_tls, watch);
-    worker.now();
     worker.watch_connection(&connection);
     if let Some(policy) = policy {
         let task = run(&worker, &connection, &policy, stream);
