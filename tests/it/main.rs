@@ -12,6 +12,7 @@
 mod support;
 
 mod answers;
+mod limits;
 mod resends;
 mod routing;
 mod uploads;
