@@ -15,4 +15,5 @@ mod answers;
 mod limits;
 mod resends;
 mod routing;
+mod timeouts;
 mod uploads;
