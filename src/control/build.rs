@@ -3,7 +3,10 @@
 //! Called by `publish` alone. Nothing here reads files: secrets and certificates came with the configuration. Building cannot
 //! touch the snapshot in force; where it fails, that one stays.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use anyhow::{Context, bail};
 use http::{HeaderName, HeaderValue};
@@ -256,6 +259,7 @@ impl Carried {
             idle: connect.idle,
             max_age: connect.max_age,
             connections: Arc::new(Semaphore::new(connect.max_connections.min(Semaphore::MAX_PERMITS))),
+            waiting: AtomicUsize::new(0),
         })
     }
 

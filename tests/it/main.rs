@@ -12,7 +12,9 @@
 mod support;
 
 mod answers;
+mod limits;
 mod regress;
 mod resends;
 mod routing;
+mod timeouts;
 mod uploads;

@@ -126,6 +126,17 @@ impl Client {
         [Self::H1(H1::connect(address).await), Self::H2(H2::connect(address).await)]
     }
 
+    /// The names of both.
+    pub const KINDS: [&str; 2] = ["h1", "h2"];
+
+    /// One of a kind.
+    pub async fn connect(kind: &str, address: SocketAddr) -> Self {
+        match kind {
+            "h1" => Self::H1(H1::connect(address).await),
+            _ => Self::H2(H2::connect(address).await),
+        }
+    }
+
     /// The name of its protocol.
     pub const fn name(&self) -> &'static str {
         match self {
