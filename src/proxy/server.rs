@@ -36,7 +36,9 @@ use super::{
 use crate::snapshot::{Limits, ListenerPolicy};
 
 /// Read and write buffer of an HTTP/1 connection, bytes: bounds what one stream keeps in memory in each direction.
-const H1_BUFFER: usize = 64 << 10;
+const H1_BUFFER: usize = 32 << 10;
+/// A head of exactly the limit is whole before hyper takes the buffer for full.
+const HEAD_SLACK: usize = 1 << 10;
 /// HTTP/2 windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
 const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
@@ -143,7 +145,7 @@ async fn serve_h1(
     builder
         .half_close(half_close)
         .header_read_timeout(None)
-        .max_buf_size(H1_BUFFER)
+        .max_buf_size(H1_BUFFER.max(limits.head + HEAD_SLACK))
         .max_headers(limits.fields)
         .max_header_size(limits.head);
     loop {
