@@ -12,6 +12,7 @@
 mod support;
 
 mod answers;
+mod expecting;
 mod limits;
 mod resends;
 mod routing;
