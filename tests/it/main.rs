@@ -16,5 +16,6 @@ mod expecting;
 mod limits;
 mod resends;
 mod routing;
+mod streaming;
 mod timeouts;
 mod uploads;
