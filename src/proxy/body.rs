@@ -107,6 +107,9 @@ impl Upload {
     pub fn close(&mut self, worker: &Worker) {
         self.incoming = None;
         self.release(worker);
+        if let Some(gate) = self.expect.take() {
+            gate.open();
+        }
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }

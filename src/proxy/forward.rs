@@ -6,7 +6,8 @@
 use std::rc::Rc;
 
 use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -246,12 +247,23 @@ fn address(
     } else {
         head.version = Version::HTTP_11;
         head.headers.insert(header::HOST, lease.host());
+        // hyper writes only those trailers that are announced.
+        if has_body && !outbound.trailers.is_empty() && outbound.content_length.is_none() {
+            announce_trailers(&mut head.headers, &outbound.trailers);
+        }
         Uri::from(target)
     };
     head.extensions.clear();
     let body =
         if has_body { RequestBody::upload(Rc::clone(exchange), outbound.content_length) } else { RequestBody::Empty };
     Request::from_parts(head, body)
+}
+
+fn announce_trailers(headers: &mut HeaderMap, allowed: &[HeaderName]) {
+    let names: Vec<&str> = allowed.iter().map(HeaderName::as_str).collect();
+    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+        headers.insert(header::TRAILER, names);
+    }
 }
 
 /// Takes back what [`address`] did, so that the head can be pointed at another upstream.

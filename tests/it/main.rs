@@ -12,9 +12,11 @@
 mod support;
 
 mod answers;
+mod expecting;
 mod limits;
 mod regress;
 mod resends;
 mod routing;
+mod streaming;
 mod timeouts;
 mod uploads;

@@ -50,7 +50,7 @@ async fn a_head_that_does_not_come_closes_the_connection() {
         caller.send(begun).await;
         connections(&gate, 1.0).await;
         clock.advance(11 * SECOND);
-        caller.until_end().await;
+        caller.rest().await;
         assert_eq!(hits(&gate, "request_head"), before + 1.0, "{begun:?}");
         connections(&gate, 0.0).await;
     }
@@ -78,8 +78,8 @@ async fn a_head_that_trickles_is_judged_as_a_whole() {
         }
     }
     assert!((36..60).contains(&sent), "cut after {sent} quarters of a second");
-    first.until_end().await;
-    second.until_end().await;
+    first.rest().await;
+    second.rest().await;
     assert_eq!(upstream.seen().len(), 1);
 }
 

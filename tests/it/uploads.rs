@@ -22,7 +22,7 @@ async fn listening() -> (Hostile, tokio::sync::mpsc::UnboundedReceiver<String>) 
     let upstream = Hostile::start(move |mut turn| {
         let tell = tell.clone();
         async move {
-            let bytes = turn.raw.until_end().await;
+            let bytes = turn.raw.rest().await;
             let _ = tell.send(String::from_utf8_lossy(&bytes).into_owned());
         }
     })
@@ -132,7 +132,7 @@ async fn an_answer_that_is_over_before_the_upload_ends_the_upstream_connection()
     let upstream = Hostile::start(|mut turn| async move {
         turn.raw.head().await;
         turn.ok("early").await;
-        turn.raw.until_end().await;
+        turn.raw.rest().await;
     })
     .await;
     let gate = TestGate::start(gate::config(upstream.address));

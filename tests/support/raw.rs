@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 
     /// Everything up to the end of the stream, however it ends.
-    pub async fn until_end(&mut self) -> Vec<u8> {
+    pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.buffer)
     }
@@ -171,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         } else if let Some(length) = message.field("content-length") {
             message.body = self.exactly(length.parse().unwrap()).await?;
         } else if is_response {
-            message.body = self.until_end().await;
+            message.body = self.rest().await;
         }
         Some(message)
     }

@@ -91,6 +91,8 @@ impl Upstream {
             let script = Arc::clone(&script);
             async move {
                 match notes.read(request).await {
+                    // Over HTTP/2 hyper would send it.
+                    Some(seen) if seen.method == Method::HEAD => script(&seen).map(|_| full("")),
                     Some(seen) => script(&seen).map(full),
                     None => Response::new(full("")),
                 }
