@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
+# Debian has nginx where only root looks.
+export PATH="$PATH:/usr/sbin"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" PYTHONDONTWRITEBYTECODE=1
 
 script=$(basename "$0")
@@ -84,8 +86,8 @@ tools() {
     for program in fmt clippy; do
         cargo "$program" --version >/dev/null 2>&1 || fail "\`cargo $program\` is missing: it is a component of the Rust toolchain"
     done
-    # What the tests run: clients, and a compiler for the C parts of dependencies.
-    programs cc=build-essential curl=curl
+    # What the tests run: clients, a compiler for the C parts of dependencies, and what instructions are counted with.
+    programs cc=build-essential curl=curl valgrind=valgrind nginx=nginx-light h2load=nghttp2-client
     python_environment
 }
 
