@@ -32,8 +32,9 @@ use super::{
 };
 use crate::snapshot::{Limits, ListenerPolicy};
 
-/// Read and write buffer of an HTTP/1 connection, bytes: bounds what one stream keeps in memory in each direction.
-const H1_BUFFER: usize = 64 << 10;
+/// Read and write buffer of an HTTP/1 connection, bytes: bounds what one stream keeps in memory in each direction. Not 64 KiB:
+/// hyper doubles its reads up to this, and several of them may wait along the way (with 48 KiB none is over 32).
+const H1_BUFFER: usize = 48 << 10;
 /// HTTP/2 windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
 const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
