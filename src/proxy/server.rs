@@ -35,8 +35,9 @@ use super::{
 };
 use crate::snapshot::{Limits, ListenerPolicy};
 
-/// Read and write buffer of an HTTP/1 connection, bytes: bounds what one stream keeps in memory in each direction.
-const H1_BUFFER: usize = 32 << 10;
+/// Read and write buffer of an HTTP/1 connection, bytes: bounds what one stream keeps in memory in each direction. Not 64 KiB:
+/// hyper doubles its reads up to this, and several of them may wait along the way (with 48 KiB none is over 32).
+const H1_BUFFER: usize = 48 << 10;
 /// A head of exactly the limit is whole before hyper takes the buffer for full.
 const HEAD_SLACK: usize = 1 << 10;
 /// HTTP/2 windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).

@@ -100,6 +100,7 @@ def test_what_waits_for_its_answer_gets_it(way, service, config, gate, pki, call
         assert [(stream.status, stream.content, stream.reset) for stream in streams] == [(200, b"body", None)] * 64
         connection.run(lambda: False)
         assert connection.closed == "clean"
+        connection.close()
         assert all(code == 0 for _, code in connection.goaway)
     assert running.wait() == 0
 

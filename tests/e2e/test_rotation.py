@@ -10,6 +10,7 @@ from harness.until import until
 from harness.upstream import Upstream
 
 ROUNDS = int(os.environ.get("SCOREGATE_ROUNDS", 200 if os.environ.get("SCOREGATE_FULL") == "1" else 50))
+MAY_GROW = 16 << 20
 
 
 def replace(path, value):
@@ -41,7 +42,7 @@ def test_a_hot_key_rotates_under_load(upstream_protocol, tmp_path, config, gate,
             running.write()
             return running.reload(*options)
 
-        old, counts = first, []
+        counts = []
         with Load(caller_key) as load:
             load.h1(running.port(), 6)
             load.h1(running.port("tls"), 2, pki.client())
@@ -49,7 +50,9 @@ def test_a_hot_key_rotates_under_load(upstream_protocol, tmp_path, config, gate,
             load.h2(running.port("tls"), 1, 8, pki.client("h2"))
             until(lambda: load.answered > 100, "load runs")
             until(lambda: running.metric("scoregate_connections") == 10, "ten connections are counted")
+            memory = []
             for _ in range(rounds):
+                memory.append(running.memory("VmRSS"))
                 assert activate("secondary", "--drained")["drained"]
                 new = secrets.key()
                 # At once: the old value is dropped in the same moment in which the new one is made.
@@ -58,21 +61,21 @@ def test_a_hot_key_rotates_under_load(upstream_protocol, tmp_path, config, gate,
                 activate("primary")
                 before = service.seen[f"Bearer {new}"]
                 until(lambda: service.seen[f"Bearer {new}"] > before, "the new value is used")
-                counts.append((service.seen[f"Bearer {old}"], service.seen[f"Bearer {new}"]))
-                old = new
+                counts.append((load.answered, service.seen[f"Bearer {second}"], len(load.failures)))
                 assert not load.failures, load.failures[:5]
             assert running.metric("scoregate_connections") == 10, "no connection was lost over it"
         assert not load.failures, load.failures[:5]
+        # From a fifth of the way, when pools and buffers have their size.
+        early, late = memory[rounds // 5], memory[-1]
+        assert late <= early + MAY_GROW, f"{early} bytes have become {late}"
         assert service.refused == 0
         # Whoever was dropped is never seen again: nothing was refused, and each value ends with its rotation.
         assert len(service.seen) == rounds + 2
         assert set(load.endings) == {"stopped"}
     show(f"{upstream_protocol} behind: {rounds} rotations, {load.answered} requests over 8 connections of HTTP/1.1 and "
-         f"16 streams of HTTP/2, {len(load.failures)} failed, {service.refused} refused by the service")
-    show("  rotation      requests with the secondary and the primary until then")
-    step = max(1, rounds // 5)
-    total = 0
-    for number, (before, _) in enumerate(counts, 1):
-        total += before
-        if number % step == 0:
-            show(f"  {number:8}      {service.seen[f'Bearer {second}']:9} in all {total:9}")
+         f"16 streams of HTTP/2, {len(load.failures)} failed, {service.refused} refused by the service; "
+         f"{early >> 20} MiB early, {late >> 20} MiB late")
+    show("  rotations    answered    with the secondary    failed")
+    for number, (answered, with_second, failed) in enumerate(counts, 1):
+        if number % max(1, rounds // 5) == 0:
+            show(f"  {number:9}    {answered:8}    {with_second:18}    {failed:6}")

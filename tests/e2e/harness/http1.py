@@ -139,11 +139,12 @@ class Connection:
             yield piece
 
     def end(self):
-        """Reads to the end, which must be clean."""
+        """Reads to the end, which must be clean, and closes."""
         while True:
             try:
                 self.more()
             except Closed as closed:
                 assert closed.clean, "reset after the last answer"
                 assert not closed.answered, "more than was asked for"
+                self.close()
                 return
