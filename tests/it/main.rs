@@ -13,6 +13,7 @@ mod support;
 
 mod answers;
 mod expecting;
+mod headers;
 mod limits;
 mod resends;
 mod routing;
