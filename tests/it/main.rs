@@ -12,11 +12,15 @@
 mod support;
 
 mod answers;
+mod callers;
 mod expecting;
 mod headers;
 mod limits;
+mod pools;
 mod resends;
 mod routing;
+mod secrets;
 mod streaming;
+mod tidy;
 mod timeouts;
 mod uploads;
