@@ -23,4 +23,5 @@ mod secrets;
 mod streaming;
 mod tidy;
 mod timeouts;
+mod tls;
 mod uploads;
