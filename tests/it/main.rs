@@ -13,10 +13,12 @@ mod support;
 
 mod answers;
 mod callers;
+mod drain;
 mod expecting;
 mod headers;
 mod limits;
 mod pools;
+mod reload;
 mod resends;
 mod routing;
 mod secrets;
