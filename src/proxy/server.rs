@@ -80,7 +80,11 @@ async fn run(
     let (stream, h2, ahead) = match &policy.tls {
         Some(config) => {
             let shaken = tls::accept(worker, policy, std::sync::Arc::clone(config), tcp).await?;
-            (Stream::Tls(shaken.stream), shaken.h2, Bytes::new())
+            // The head's time begins where the handshake's ended.
+            worker.now();
+            connection.watch.enter(Phase::Head);
+            // Who does not negotiate where HTTP/1.1 is not served is taken to know that (RFC 9113 section 3.3).
+            (Stream::Tls(shaken.stream), shaken.h2 || !policy.h1, Bytes::new())
         }
         None if policy.h2 => match sniff(connection, tcp, policy.h1).await? {
             Some(sniffed) => sniffed,

@@ -31,11 +31,13 @@ pub fn set_ids(headers: &mut HeaderMap, id: &HeaderValue, others: bool) {
         return;
     }
     for name in [X_MS_CLIENT_REQUEST_ID, X_MS_REQUEST_ID] {
-        if headers.get(&name).is_some_and(|value| !is_sound(value)) {
+        if headers.get_all(&name).iter().any(|value| !is_sound(value)) {
             headers.insert(name, id.clone());
         }
     }
-    if headers.get(TRACEPARENT).is_some_and(|value| !is_sound(value)) {
+    // More than one is to be ignored (W3C Trace Context section 3.2).
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    if parents.next().is_some_and(|value| !is_sound(value)) || parents.next().is_some() {
         headers.remove(TRACEPARENT);
     }
 }
