@@ -15,7 +15,7 @@ use http::HeaderValue;
 
 use super::{
     auth::DigestMemo,
-    stream::{IoWatch, Phase},
+    client_io::{IoWatch, Phase},
 };
 use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
 

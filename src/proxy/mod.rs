@@ -1,13 +1,14 @@
 //! The data plane: everything between accepting a connection and the last byte of an answer.
 //!
 //! It knows nothing of files, configuration or the control plane (a test reads the imports). In the order of a request's life:
-//! `accept` → `worker` → `server` (`tls`, `stream`, `connection`) → `pipeline` → `decide` (`headers::framing`, `authority`,
+//! `accept` → `worker` → `server` (`tls`, `client_io`, `connection`) → `pipeline` → `decide` (`headers::framing`, `authority`,
 //! `path`, `route`, `auth`) → `forward` (`upstream::admission`, `upstream::pool`, `headers`, `credential`, `body`) → `respond`.
 
 pub mod accept;
 pub mod auth;
 pub mod authority;
 pub mod body;
+pub mod client_io;
 pub mod connection;
 pub mod credential;
 pub mod decide;

@@ -26,10 +26,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     accept::Accepted,
+    client_io::{ClientIo, Close, IoWatch, Phase},
     connection::{Connection, Leash, Leashed, Order},
     pipeline,
     quiet::QuietWaker,
-    stream::{ClientIo, Close, IoWatch, Phase, Stream},
+    stream::Stream,
     tls,
     worker::Worker,
 };

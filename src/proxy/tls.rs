@@ -16,7 +16,7 @@ use crate::snapshot::ListenerPolicy;
 #[derive(Debug)]
 pub struct Handshaken {
     /// The encrypted stream.
-    pub stream: Box<tokio_rustls::server::TlsStream<TcpStream>>,
+    pub stream: Box<tokio_rustls::TlsStream<TcpStream>>,
     /// Whether ALPN chose HTTP/2.
     pub h2: bool,
 }
@@ -44,7 +44,7 @@ pub async fn accept(
         }
     };
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Handshaken { stream: Box::new(stream), h2 })
+    Ok(Handshaken { stream: Box::new(stream.into()), h2 })
 }
 
 /// Chooses a certificate by the name the client asks for: exact, then wildcard, else the first.

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use http::{HeaderName, HeaderValue};
 use prometheus::local::LocalHistogram;
 
-use super::{connection::Connection, endpoint::LocalEndpoint, stream::Phase, upstream::pool::LocalBackend};
+use super::{client_io::Phase, connection::Connection, endpoint::LocalEndpoint, upstream::pool::LocalBackend};
 use crate::{
     ids::{BackendId, EndpointId, ListenerId, ValueId},
     snapshot::Snapshot,

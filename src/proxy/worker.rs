@@ -101,7 +101,7 @@ pub struct Worker {
     gauges: Arc<Gauges>,
     snapshots: RefCell<Cache<SnapshotSource, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
-    /// Coarse time, microseconds: of the last sweep or request. Atomic only for [`super::stream::IoWatch`].
+    /// Coarse time, microseconds: of the last sweep or request. Atomic only for [`super::client_io::IoWatch`].
     coarse: Arc<AtomicU64>,
     wall: Cell<(Moment, u64)>,
     random: Cell<u64>,

@@ -8,10 +8,11 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Backend, Protocol,
-    io::{Stream, UpstreamIo, UpstreamWatch},
+    io::{UpstreamIo, UpstreamWatch},
 };
 use crate::proxy::{
     body::RequestBody,
+    stream::Stream,
     worker::{LocalExecutor, Worker},
 };
 
@@ -86,7 +87,7 @@ async fn establish(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, 
             let tls =
                 TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
             let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-            (Stream::Tls(Box::new(tls)), h2)
+            (Stream::Tls(Box::new(tls.into())), h2)
         }
     };
     let watch = Arc::<UpstreamWatch>::default();

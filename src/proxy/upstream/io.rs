@@ -12,17 +12,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::client::TlsStream;
+use tokio::io::AsyncWrite;
 
-use crate::proxy::stream::{Turns, read_into};
+use crate::proxy::stream::{Stream, Turns, read_once_a_turn};
 
 /// What is known of an upstream connection from the outside. Relaxed throughout: stream and reader live on one worker.
 #[derive(Debug, Default)]
@@ -44,54 +40,6 @@ impl UpstreamWatch {
     #[must_use]
     pub fn write_failed(&self) -> bool {
         self.write_failed.load(Relaxed)
-    }
-}
-
-/// Plain or TLS.
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP.
-    Plain(TcpStream),
-    /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
-        }
     }
 }
 
@@ -126,15 +74,8 @@ impl UpstreamIo {
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let turn = this.watch.turns.present();
-        if turn != 0 && turn == this.dry {
-            return Poll::Pending;
-        }
-        let Poll::Ready(read) = read_into(Pin::new(&mut this.stream), cx, buf) else {
-            this.dry = turn;
-            return Poll::Pending;
-        };
-        this.watch.read.store(this.watch.read.load(Relaxed) + read? as u64, Relaxed);
+        let read = ready!(read_once_a_turn(&mut this.stream, &this.watch.turns, &mut this.dry, cx, buf))?;
+        this.watch.read.store(this.watch.read.load(Relaxed) + read as u64, Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -145,7 +86,7 @@ impl Write for UpstreamIo {
         if this.watch.write_failed() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let result = this.stream.poll_write(cx, buf);
+        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.settle(result, buf.len())
     }
 
@@ -159,7 +100,7 @@ impl Write for UpstreamIo {
         if this.watch.write_failed() {
             return Poll::Ready(Ok(all));
         }
-        let result = this.stream.poll_write_vectored(cx, bufs);
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.settle(result, all)
     }
 
@@ -172,11 +113,11 @@ impl Write for UpstreamIo {
         if this.watch.write_failed() {
             return Poll::Ready(Ok(()));
         }
-        let result = this.stream.poll_flush(cx);
+        let result = Pin::new(&mut this.stream).poll_flush(cx);
         this.settle(result, ())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream.poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
