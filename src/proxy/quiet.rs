@@ -58,15 +58,32 @@ pub type NextFrame<B> = Result<Frame<<B as Body>::Data>, <B as Body>::Error>;
 
 /// Takes the next frame of a body. The task that fills the body is woken only if there is more for it to do.
 pub fn poll_frame<B: Body + Unpin>(body: &mut B, cx: &mut Context<'_>) -> Poll<Option<NextFrame<B>>> {
-    HOLDING.set(true);
-    let frame = std::pin::Pin::new(&mut *body).poll_frame(cx);
-    HOLDING.set(false);
+    let frame = {
+        let _hold = Hold::begin();
+        std::pin::Pin::new(&mut *body).poll_frame(cx)
+    };
     if let Some(held) = HELD.take()
         && !body.is_end_stream()
     {
         held.wake();
     }
     frame
+}
+
+/// Wakes are held back while this lives: a panic in between must not silence the worker.
+struct Hold;
+
+impl Hold {
+    fn begin() -> Self {
+        HOLDING.set(true);
+        Self
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        HOLDING.set(false);
+    }
 }
 
 #[cfg(test)]

@@ -35,8 +35,11 @@ use super::{
 };
 use crate::snapshot::{Limits, ListenerPolicy};
 
-/// Read and write buffer of an HTTP/1 connection, bytes: bounds what one stream keeps in memory in each direction.
-const H1_BUFFER: usize = 64 << 10;
+/// Read and write buffer of an HTTP/1 connection, bytes: bounds what one stream keeps in memory in each direction. Not 64 KiB:
+/// hyper doubles its reads up to this, and several of them may wait along the way (with 48 KiB none is over 32).
+const H1_BUFFER: usize = 48 << 10;
+/// A head of exactly the limit is whole before hyper takes the buffer for full.
+const HEAD_SLACK: usize = 1 << 10;
 /// HTTP/2 windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
 const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
@@ -48,13 +51,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { stream, peer, listener, permit } = accepted;
+    // An idle worker's coarse clock stands still: the connection's time begins now.
+    worker.now();
     let view = worker.view();
     let policy = view.snapshot.listener(listener).cloned();
     drop(view);
     let watch = IoWatch::new(worker.coarse_clock());
     let is_tls = policy.as_ref().is_some_and(|policy| policy.tls.is_some());
     let connection = Connection::new(listener, peer, is_tls, watch);
-    worker.now();
     worker.watch_connection(&connection);
     if let Some(policy) = policy {
         let task = run(&worker, &connection, &policy, stream);
@@ -82,7 +86,10 @@ async fn run(
             // Who does not negotiate where HTTP/1.1 is not served is taken to know that (RFC 9113 section 3.3).
             (Stream::Tls(shaken.stream), shaken.h2 || !policy.h1, Bytes::new())
         }
-        None if policy.h2 => sniff(tcp, policy.h1).await?,
+        None if policy.h2 => match sniff(connection, tcp, policy.h1).await? {
+            Some(sniffed) => sniffed,
+            None => return Ok(()),
+        },
         None => (Stream::Plain(tcp), false, Bytes::new()),
     };
     let limits = worker.view().snapshot.limits.clone();
@@ -93,16 +100,42 @@ async fn run(
     }
 }
 
-/// Reads until it is clear whether a plain connection begins with HTTP/2's preface. What was read goes on to hyper.
-async fn sniff(mut tcp: tokio::net::TcpStream, h1: bool) -> Result<(Stream, bool, Bytes), &'static str> {
+/// Reads until it is clear whether a plain connection begins with HTTP/2's preface. What was read goes on to hyper. None where
+/// the connection was told to finish before its first byte, and is closed.
+async fn sniff(
+    connection: &Connection,
+    mut tcp: tokio::net::TcpStream,
+    h1: bool,
+) -> Result<Option<(Stream, bool, Bytes)>, &'static str> {
     let mut ahead = BytesMut::with_capacity(PREFACE.len());
     while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
-        if tcp.read_buf(&mut ahead).await.map_err(|_why| "read")? == 0 {
+        let read = tokio::select! {
+            biased;
+            read = tcp.read_buf(&mut ahead) => Some(read),
+            () = told_to_finish(connection), if ahead.is_empty() => None,
+        };
+        let read = match read {
+            Some(read) => read,
+            None if has_arrived(&tcp) => tcp.read_buf(&mut ahead).await,
+            None => {
+                close(connection, Stream::Plain(tcp)).await;
+                return Ok(None);
+            }
+        };
+        if read.map_err(|_why| "read")? == 0 {
             return Err("closed_before_request");
         }
     }
     let h2 = ahead.starts_with(PREFACE) || !h1;
-    Ok((Stream::Plain(tcp), h2, ahead.freeze()))
+    Ok(Some((Stream::Plain(tcp), h2, ahead.freeze())))
+}
+
+async fn told_to_finish(connection: &Connection) {
+    poll_fn(|cx| match connection.leash.poll_order(cx) {
+        Order::Go => Poll::Pending,
+        Order::Finish | Order::Cut => Poll::Ready(()),
+    })
+    .await;
 }
 
 async fn serve_h1(
@@ -117,7 +150,7 @@ async fn serve_h1(
     builder
         .half_close(half_close)
         .header_read_timeout(None)
-        .max_buf_size(H1_BUFFER)
+        .max_buf_size(H1_BUFFER.max(limits.head + HEAD_SLACK))
         .max_headers(limits.fields)
         .max_header_size(limits.head);
     loop {
@@ -156,7 +189,7 @@ async fn serve_h1(
             Err(_) => Err("io"),
         };
         // Told to finish while idle: what has arrived meanwhile is still served.
-        let began = !parts.read_buf.is_empty() || has_arrived(&stream);
+        let began = !parts.read_buf.is_empty() || has_arrived(stream.tcp());
         if told && reuse && answered.is_ok() && began && !connection.watch.saw_eof() {
             ahead = parts.read_buf;
             connection.watch.enter(Phase::Head);
@@ -200,9 +233,9 @@ async fn serve_h2(
 }
 
 /// Whether bytes wait in the kernel, whatever the runtime knows yet.
-fn has_arrived(stream: &Stream) -> bool {
+fn has_arrived(tcp: &tokio::net::TcpStream) -> bool {
     let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-    rustix::net::recv(tcp_of(stream).as_fd(), &mut [0_u8; 1], flags).is_ok_and(|(read, _)| read > 0)
+    rustix::net::recv(tcp.as_fd(), &mut [0_u8; 1], flags).is_ok_and(|(read, _)| read > 0)
 }
 
 /// Closes so that the client can read its last answer: a close with unread bytes would reset the connection under it (RFC 9112
@@ -219,16 +252,8 @@ async fn close(connection: &Connection, mut stream: Stream) {
 /// Closes so that nobody takes the answer for whole: to HTTP/1.0 an orderly close is the end of an answer without a length
 /// (RFC 9112 section 6.3).
 fn reset(stream: &Stream) {
-    let tcp = tcp_of(stream);
-    if let Err(error) = SockRef::from(tcp).set_linger(Some(Duration::ZERO)) {
+    if let Err(error) = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO)) {
         tracing::debug!(%error, "a cut-off answer ends with an orderly close");
-    }
-}
-
-fn tcp_of(stream: &Stream) -> &tokio::net::TcpStream {
-    match stream {
-        Stream::Plain(tcp) => tcp,
-        Stream::Tls(tls) => tls.get_ref().0,
     }
 }
 

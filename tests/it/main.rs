@@ -19,6 +19,7 @@ mod headers;
 mod leaving;
 mod limits;
 mod pools;
+mod regress;
 mod reload;
 mod resends;
 mod routing;

@@ -16,7 +16,7 @@ use crate::proxy::{
 };
 
 /// Read buffer of an HTTP/1.1 connection, bytes: the most of a response that waits in memory while the caller reads slowly.
-const H1_BUFFER: usize = 64 << 10;
+const H1_BUFFER: usize = 48 << 10;
 /// HTTP/2 windows, bytes: Envoy's edge advice is 64 KiB a stream and 1 MiB a connection; measured in benches/README.md.
 const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;

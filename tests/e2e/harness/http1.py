@@ -1,10 +1,6 @@
 """HTTP/1.1 over a blocking socket, byte by byte: tells a clean close from a reset, and both from an answer."""
 
-import select
-import socket
-import ssl
-
-PATIENCE = 60
+from .wire import Wire
 
 
 class Closed(Exception):
@@ -33,14 +29,11 @@ class Response:
 class Connection:
     def __init__(self, port, tls=None):
         self.port = port
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls:
-            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
+        self.wire = Wire(port, tls)
         self.buffer = b""
 
     def close(self):
-        self.sock.close()
+        self.wire.close()
 
     def __enter__(self):
         return self
@@ -60,8 +53,8 @@ class Connection:
 
     def send(self, data):
         try:
-            self.sock.sendall(data)
-        except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            self.wire.sendall(data)
+        except (ConnectionResetError, BrokenPipeError):
             raise Closed(clean=False) from None
 
     def request(self, method, path, headers=(), body=None):
@@ -69,30 +62,21 @@ class Connection:
         self.send(self.head(method, path, headers, None if body is None else len(body)) + (body or b""))
         return self.response(method)
 
-    def has_ended(self):
-        """Whether the other side has closed while nothing is asked: a client looks before it sends."""
-        readable, _, _ = select.select([self.sock], [], [], 0)
-        if not readable:
-            return False
-        before = self.sock.gettimeout()
-        self.sock.settimeout(0)
+    def request_unless_closed(self, method, path, headers, body):
+        """One request and its answer; None where the connection was closed, cleanly, before the first byte."""
         try:
-            piece = self.sock.recv(4096)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        except (ConnectionResetError, ssl.SSLEOFError):
+            if not self.wire.ask(self.head(method, path, headers, len(body)) + body):
+                return None
+        except ConnectionResetError:
             raise Closed(clean=False) from None
-        finally:
-            self.sock.settimeout(before)
-        assert not piece, f"an answer that nobody asked for: {piece[:80]!r}"
-        return True
+        return self.response(method)
 
     # ---- in ----
 
     def more(self):
         try:
-            piece = self.sock.recv(65536)
-        except (ConnectionResetError, ssl.SSLEOFError):
+            piece = self.wire.recv()
+        except ConnectionResetError:
             raise Closed(clean=False, answered=self.buffer) from None
         if not piece:
             raise Closed(clean=True, answered=self.buffer)
@@ -155,11 +139,12 @@ class Connection:
             yield piece
 
     def end(self):
-        """Reads to the end, which must be clean."""
+        """Reads to the end, which must be clean, and closes."""
         while True:
             try:
                 self.more()
             except Closed as closed:
                 assert closed.clean, "reset after the last answer"
                 assert not closed.answered, "more than was asked for"
+                self.close()
                 return

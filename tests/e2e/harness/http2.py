@@ -130,22 +130,26 @@ class Connection:
         return 0 if waits else patience
 
     def feed(self):
-        """Gives the library as much of the bodies as the windows allow."""
-        for number, stream in list(self.sending.items()):
-            if stream.done:
+        """Gives the library as much of the bodies as the windows allow, a frame of each in turn."""
+        fed = True
+        while fed and len(self.out) < AT_ONCE:
+            fed = False
+            for number, stream in list(self.sending.items()):
+                # Whoever was fed goes to the end of the line.
                 del self.sending[number]
-                continue
-            while len(self.out) < AT_ONCE:
+                if stream.done:
+                    continue
                 left = len(stream.body) - stream.sent
                 count = min(self.http.local_flow_control_window(number), self.http.max_outbound_frame_size, left)
-                if not count:
-                    break
-                end = count == left
-                self.http.send_data(number, bytes(stream.body[stream.sent : stream.sent + count]), end_stream=end)
-                stream.sent += count
+                if count:
+                    data = bytes(stream.body[stream.sent : stream.sent + count])
+                    self.http.send_data(number, data, end_stream=count == left)
+                    stream.sent += count
+                    fed = True
+                if count < left:
+                    self.sending[number] = stream
                 self.out += self.http.data_to_send()
-                if end:
-                    del self.sending[number]
+                if len(self.out) >= AT_ONCE:
                     break
 
     def write(self):
