@@ -16,6 +16,7 @@ mod callers;
 mod drain;
 mod expecting;
 mod headers;
+mod leaving;
 mod limits;
 mod pools;
 mod regress;
