@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    task::JoinHandle,
 };
 use tracing::Level;
 
@@ -90,10 +91,10 @@ async fn serve(options: Options) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
+    let mut memory = tokio::spawn(Arc::clone(&gate).watch_memory());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
-    let outcome = supervise(&gate, &mut signals, deaths, &mut admin).await;
+    let outcome = supervise(&gate, &mut signals, deaths, &mut admin, &mut memory).await;
 
     memory.abort();
     admin.stop().await;
@@ -110,6 +111,7 @@ async fn supervise(
     signals: &mut Signals,
     mut deaths: mpsc::UnboundedReceiver<Death>,
     admin: &mut AdminHandle,
+    memory: &mut JoinHandle<()>,
 ) -> anyhow::Result<()> {
     loop {
         tokio::select! {
@@ -125,6 +127,7 @@ async fn supervise(
                 let why = death.error.unwrap_or_else(|| "it panicked; the log says where".to_owned());
                 bail!("thread `{}` ended, which must live as long as the process: {why}", death.thread);
             }
+            Err(panic) = &mut *memory => bail!("the watch over memory ended: {panic}"),
             error = admin.failed() => return Err(error.context("the admin side ended, which must live as long as the process")),
         }
     }

@@ -293,7 +293,7 @@ pub struct Forward {
     pub rewrite_prefix: Option<String>,
     /// Where the caller's name is sent to the upstream, lower case.
     pub identity_header: Option<String>,
-    /// Headers a caller may show its key in. Default `authorization`, `x-api-key`, `api-key`.
+    /// Headers a caller may show its key in. Default `authorization` alone.
     pub caller_headers: Vec<CallerHeader>,
     /// Whole request, up to the response head. `None` = `timeouts.request`.
     pub timeout: Option<Duration>,

@@ -3,11 +3,14 @@
 //! Called by `publish` alone. Nothing here reads files: secrets and certificates came with the configuration. Building cannot
 //! touch the snapshot in force; where it fails, that one stays.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use anyhow::{Context, bail};
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{ServerName, TrustAnchor};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -31,9 +34,12 @@ pub struct Carried {
     backends: HashMap<BackendKey, Arc<Backend>>,
     /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
-    listeners: HashMap<(String, std::net::SocketAddr), (ListenerId, Option<TlsKey>, Option<Arc<rustls::ServerConfig>>)>,
+    listeners: HashMap<(String, std::net::SocketAddr), CarriedListener>,
     roots: Option<Arc<rustls::RootCertStore>>,
 }
+
+/// A listener's identity, and its TLS with what decides whether that is still the same.
+type CarriedListener = (ListenerId, Option<TlsKey>, Option<Arc<rustls::ServerConfig>>);
 
 /// Everything that decides whether two configurations mean the same connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,6 +59,8 @@ struct BackendKey {
 struct TlsKey {
     certificates: Vec<[u8; 32]>,
     client_auth: model::ClientAuth,
+    /// Sessions are resumed with the client chain of their ticket, so other CAs mean another configuration, other ticket keys.
+    client_ca: Option<Vec<TrustAnchor<'static>>>,
     h1: bool,
     h2: bool,
 }
@@ -121,6 +129,7 @@ impl Carried {
         let tls_key = listener.tls.as_ref().map(|tls| TlsKey {
             certificates: tls.certificates.iter().map(|certificate| certificate.digest).collect(),
             client_auth: tls.client_auth,
+            client_ca: tls.client_ca.as_ref().map(|roots| roots.roots.clone()),
             h1: listener.h1,
             h2: listener.h2,
         });
@@ -250,6 +259,7 @@ impl Carried {
             idle: connect.idle,
             max_age: connect.max_age,
             connections: Arc::new(Semaphore::new(connect.max_connections.min(Semaphore::MAX_PERMITS))),
+            waiting: AtomicUsize::new(0),
         })
     }
 

@@ -97,6 +97,11 @@ fn listener_difference(before: &Listener, after: &Listener) -> Option<&'static s
     if digests(before) != digests(after) {
         return Some("has other certificates");
     }
+    let client_ca =
+        |listener: &Listener| listener.tls.as_ref().and_then(|tls| Some(tls.client_ca.as_ref()?.roots.clone()));
+    if client_ca(before) != client_ca(after) {
+        return Some("trusts other client CAs");
+    }
     let rest = |l: &Listener| {
         format!("{:?}", (l.h1, l.h2, &l.hosts, &l.trusted_proxies, l.half_close, l.tls.as_ref().map(|t| t.client_auth)))
     };

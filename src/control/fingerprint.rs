@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use anyhow::anyhow;
-use aws_lc_rs::{hmac, rand};
+use anyhow::ensure;
+use aws_lc_rs::hmac;
 
 use crate::{
     clock::Moment,
@@ -35,8 +35,10 @@ impl Fingerprints {
     /// # Errors
     /// Where the system gives no randomness.
     pub fn new() -> anyhow::Result<Self> {
-        let salt: [u8; 32] =
-            rand::generate(&rand::SystemRandom::new()).map_err(|_| anyhow!("the system gives no randomness"))?.expose();
+        // From the kernel: aws-lc's generator takes tens of milliseconds to start.
+        let mut salt = [0; 32];
+        let read = rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())?;
+        ensure!(read == salt.len(), "the system gives no randomness");
         Ok(Self { salt: hmac::Key::new(hmac::HMAC_SHA256, &salt), seen: HashMap::new() })
     }
 

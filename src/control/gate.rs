@@ -164,7 +164,7 @@ impl Gate {
 
     /// Looks at the memory once a second, for ever, and refuses requests while too little is left.
     pub async fn watch_memory(self: Arc<Self>) {
-        let Some(gauge) = MemoryGauge::of_this_process() else { return };
+        let Some(gauge) = MemoryGauge::of_this_process() else { return std::future::pending().await };
         loop {
             let limit = self.in_force().limits.memory;
             let full = gauge.share().is_some_and(|share| share > limit);

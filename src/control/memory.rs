@@ -1,6 +1,9 @@
 //! How full the memory is that this process may use: cgroup v2, then v1, else nothing is known and nothing is refused.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Where a cgroup says what it uses and may use.
 #[derive(Debug)]
@@ -16,15 +19,15 @@ impl MemoryGauge {
     /// The gauge of this process' cgroup, if it has a limit.
     #[must_use]
     pub fn of_this_process() -> Option<Self> {
-        Self::find(&fs::read_to_string("/proc/self/cgroup").ok()?, "/sys/fs/cgroup".into())
+        Self::find(&fs::read_to_string("/proc/self/cgroup").ok()?, Path::new("/sys/fs/cgroup"))
     }
 
-    fn find(memberships: &str, root: PathBuf) -> Option<Self> {
+    fn find(memberships: &str, root: &Path) -> Option<Self> {
         memberships.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);
             let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
             let (folder, used, max, reclaimable) = match controllers {
-                "" => (root.clone(), "memory.current", "memory.max", "inactive_file"),
+                "" => (root.to_owned(), "memory.current", "memory.max", "inactive_file"),
                 _ if controllers.split(',').any(|c| c == "memory") => {
                     (root.join("memory"), "memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file")
                 }
@@ -60,7 +63,7 @@ impl MemoryGauge {
 mod tests {
     use super::*;
 
-    fn write(root: &std::path::Path, files: &[(&str, &str)]) {
+    fn write(root: &Path, files: &[(&str, &str)]) {
         for (path, text) in files {
             let path = root.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -81,9 +84,9 @@ mod tests {
                 ("memory/memory.usage_in_bytes", "500\n"),
             ],
         );
-        let v2 = MemoryGauge::find("0::/app\n", root.path().into()).expect("limit");
+        let v2 = MemoryGauge::find("0::/app\n", root.path()).expect("limit");
         assert_eq!(v2.share(), Some(0.5));
-        let v1 = MemoryGauge::find("5:cpu:/x\n4:hugetlb,memory:/gone\n", root.path().into()).expect("limit");
+        let v1 = MemoryGauge::find("5:cpu:/x\n4:hugetlb,memory:/gone\n", root.path()).expect("limit");
         assert_eq!(v1.share(), Some(0.25));
     }
 
@@ -91,7 +94,7 @@ mod tests {
     fn no_limit_is_no_gauge() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), &[("memory.max", "max\n"), ("memory/memory.limit_in_bytes", "9223372036854771712\n")]);
-        assert!(MemoryGauge::find("0::/\n", root.path().into()).is_none());
-        assert!(MemoryGauge::find("4:memory:/\n", root.path().into()).is_none());
+        assert!(MemoryGauge::find("0::/\n", root.path()).is_none());
+        assert!(MemoryGauge::find("4:memory:/\n", root.path()).is_none());
     }
 }

@@ -71,7 +71,7 @@ impl Threads {
             let gauges = Arc::<Gauges>::default();
             let (shared, theirs) = (shared.clone(), Arc::clone(&gauges));
             let thread =
-                threads.spawn(format!("worker-{index}"), move || worker::run(index, shared, theirs, messages))?;
+                threads.spawn(&format!("worker-{index}"), move || worker::run(index, shared, theirs, messages))?;
             threads.worker_threads.push(thread);
             threads.workers.push(WorkerHandle { inbox, gauges });
         }
@@ -99,7 +99,7 @@ impl Threads {
             snapshots: Arc::clone(&shared.snapshots),
             metrics: Arc::clone(&shared.metrics),
         };
-        let thread = self.spawn(format!("accept-{name}"), move || acceptor.run(&socket, &stopped))?;
+        let thread = self.spawn(&format!("accept-{name}"), move || acceptor.run(&socket, &stopped))?;
         self.acceptors.push((stop, thread));
         Ok(())
     }
@@ -135,13 +135,13 @@ impl Threads {
 
     fn spawn(
         &self,
-        name: String,
+        name: &str,
         body: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> anyhow::Result<JoinHandle<()>> {
         let (ending, deaths) = (Arc::clone(&self.ending), self.deaths.clone());
-        let label = name.clone();
+        let label = name.to_owned();
         std::thread::Builder::new()
-            .name(name.clone())
+            .name(name.to_owned())
             .spawn(move || {
                 let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
                 if !ending.load(Relaxed) {

@@ -1,22 +1,16 @@
 //! Which host a request is for: exactly one, valid, and the same wherever the request says it (RFC 9112 section 3.2).
 
-use http::{HeaderMap, Uri, header};
+use http::Uri;
 
-use super::reject::Reject;
+use super::{headers::survey::One, reject::Reject};
 
 /// The host of a request, as it was written, without its port.
 ///
 /// # Errors
 /// `bad_request` where there is none, where there are two, where one is not valid, or where two places disagree.
-pub fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Result<&'h str, Reject> {
-    let mut fields = headers.get_all(header::HOST).iter();
-    let field = match fields.next() {
-        Some(value) => Some(value.to_str().map_err(|_| INVALID)?),
-        None => None,
-    };
-    if fields.next().is_some() {
-        return Err(Reject::BadRequest("the request has more than one host header"));
-    }
+pub fn host_of<'h>(uri: &'h Uri, hosts: One<'h>) -> Result<&'h str, Reject> {
+    let field = hosts.single(Reject::BadRequest("the request has more than one host header"))?;
+    let field = field.map(|value| value.to_str().map_err(|_not_ascii| INVALID)).transpose()?;
     // Absolute-form in HTTP/1.1, `:authority` in HTTP/2.
     let target = uri.authority().map(http::uri::Authority::as_str);
     let authority = match (target, field) {
@@ -69,9 +63,10 @@ fn host_without_port(authority: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue, header};
 
     use super::*;
+    use crate::proxy::headers::survey::Survey;
 
     fn host(uri: &str, hosts: &[&str]) -> Result<String, &'static str> {
         let uri: Uri = uri.parse().expect("uri");
@@ -79,7 +74,7 @@ mod tests {
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_bytes(host.as_bytes()).expect("value"));
         }
-        host_of(&uri, &headers).map(ToOwned::to_owned).map_err(Reject::message)
+        host_of(&uri, Survey::of(&headers).host).map(ToOwned::to_owned).map_err(Reject::message)
     }
 
     #[test]

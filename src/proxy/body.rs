@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 
 use super::{
     exchange::{Exchange, Watched},
+    quiet,
     reject::Reject,
     upstream::pool::Lease,
     worker::Worker,
@@ -36,6 +37,10 @@ pub struct Upload {
     /// Trailer fields that pass.
     trailers: Box<[HeaderName]>,
     held: Held,
+    /// The connection that waits for the next frame to send.
+    reader: Option<Waker>,
+    /// How many held frames the present sending has taken.
+    resent: usize,
     /// The caller's fault, if it made one.
     fault: Option<Reject>,
     expect: Option<Arc<ExpectGate>>,
@@ -71,6 +76,11 @@ impl Upload {
         }
     }
 
+    /// A sending begins, from the first frame.
+    pub const fn begin_sending(&mut self) {
+        self.resent = 0;
+    }
+
     /// Whether everything read so far could be sent again.
     pub const fn is_held(&self) -> bool {
         matches!(self.held, Held::All { .. })
@@ -93,10 +103,25 @@ impl Upload {
         }
     }
 
-    /// No further frame is wanted: the caller's connection is told so.
+    /// No further frame is wanted: the caller's connection is told so, and a sending that is still going breaks off.
     pub fn close(&mut self, worker: &Worker) {
         self.incoming = None;
         self.release(worker);
+        if let Some(gate) = self.expect.take() {
+            gate.open();
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// No further sending will be needed: lets go of what is held, or, where a sending is still at what is held, as soon as
+    /// it is through.
+    pub fn settle(&mut self, worker: &Worker) {
+        match &mut self.held {
+            Held::All { frames, limit, .. } if self.resent < frames.len() => *limit = 0,
+            _ => self.release(worker),
+        }
     }
 
     /// Lets go of what is held.
@@ -166,6 +191,7 @@ impl Body for RequestBody {
         let mut upload = exchange.upload.borrow_mut();
         if let Some(frame) = upload.frame(*next) {
             *next += 1;
+            upload.resent = *next;
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         let upload = &mut *upload;
@@ -173,8 +199,9 @@ impl Body for RequestBody {
             return Poll::Pending;
         }
         let Some(incoming) = &mut upload.incoming else { return Poll::Ready(Some(Err(BrokenOff))) };
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = quiet::poll_frame(incoming, cx) else {
             exchange.sending.wait(exchange.worker.coarse_now());
+            upload.reader = Some(cx.waker().clone());
             return Poll::Pending;
         };
         let now = exchange.worker.coarse_now();
@@ -189,6 +216,7 @@ impl Body for RequestBody {
                     if exchange.sending.bytes() <= upload.limit {
                         upload.keep(&data, &exchange.worker);
                         *next += 1;
+                        upload.resent = *next;
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                     exchange.worker.count_limit("body");
@@ -343,7 +371,7 @@ impl Body for ResponseBody {
         if exchange.verdict().is_some() {
             return Poll::Ready(Some(Err(CutOff)));
         }
-        match Pin::new(incoming).poll_frame(cx) {
+        match quiet::poll_frame(incoming, cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 exchange.awaits_caller(now, frame.data_ref().map_or(0, Bytes::len));
                 if this.is_end_stream() {

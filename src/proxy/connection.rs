@@ -13,7 +13,10 @@ use std::{
 
 use http::HeaderValue;
 
-use super::stream::{IoWatch, Phase};
+use super::{
+    auth::DigestMemo,
+    stream::{IoWatch, Phase},
+};
 use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
 
 /// How long a client that was told to go may take to close before it is cut off.
@@ -34,6 +37,10 @@ pub struct Connection {
     pub watch: Arc<IoWatch>,
     /// The leash on its task.
     pub leash: Rc<Leash>,
+    /// The digest of the key it showed last.
+    pub memo: DigestMemo,
+    /// Its requests are HTTP/1.0: only the close tells the end of an answer without a length.
+    pub old: Cell<bool>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
     pub(super) slot: Cell<usize>,
@@ -50,6 +57,8 @@ impl Connection {
             tls,
             watch,
             leash: Rc::default(),
+            memo: DigestMemo::default(),
+            old: Cell::new(false),
             in_flight: Cell::new(0),
             slot: Cell::new(usize::MAX),
         })

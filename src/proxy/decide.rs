@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use http::{Method, Version, request::Parts};
 
 use super::{
-    auth::Caller,
+    auth::{Caller, DigestMemo},
     authority,
-    headers::framing,
+    headers::{framing, survey::Survey},
     path::{self, Special},
     reject::Reject,
     route::{Action, Forward, Route},
@@ -62,6 +62,8 @@ pub fn decide<'s>(
     snapshot: &'s Snapshot,
     listener: &ListenerPolicy,
     head: &'s Parts,
+    survey: &Survey<'_>,
+    memo: &DigestMemo,
     tick: Tick,
 ) -> Result<Plan<'s>, Refusal<'s>> {
     if head.method == Method::CONNECT {
@@ -70,14 +72,17 @@ pub fn decide<'s>(
     if head.method == Method::TRACE {
         return Err(Reject::MethodNotAllowed.into());
     }
-    framing::check_request(head.version, &head.headers)?;
-    let host = authority::host_of(&head.uri, &head.headers)?;
+    if head.headers.len() > snapshot.limits.fields {
+        return Err(Reject::RequestHeadTooLarge.into());
+    }
+    let content_length = framing::check_request(head.version, survey)?;
+    let host = authority::host_of(&head.uri, survey.host)?;
     if !listener.serves(host) {
         return Err(Reject::Misdirected.into());
     }
     let raw = raw_path(head)?;
     let canonical =
-        path::canonicalize(raw).map_err(|_| Reject::BadRequest("the request's path has no canonical form"))?;
+        path::canonicalize(raw).map_err(|_why| Reject::BadRequest("the request's path has no canonical form"))?;
     let route = snapshot
         .routes
         .find(listener.id, host, &canonical.path, &head.method)
@@ -88,13 +93,14 @@ pub fn decide<'s>(
     if canonical.special != Special::NONE && !canonical.special.allowed_by(forward.special) {
         return Err(refuse(Reject::BadRequest("the request's path has characters that this route does not allow")));
     }
-    let content_length = framing::content_length(&head.headers).map_err(refuse)?;
-    let caller = forward.callers.verify(&snapshot.keys, &head.headers, tick.unix).map_err(refuse)?;
+    let caller = forward.callers.verify(&snapshot.keys, memo, survey, tick.unix).map_err(refuse)?;
     if content_length.is_some_and(|length| length > forward.body) {
         return Err(refuse(Reject::RequestTooLarge));
     }
     let Some(endpoint) = snapshot.endpoints.get(forward.endpoint) else { return Err(refuse(Reject::NoRoute)) };
-    let unchanged = matches!(canonical.path, Cow::Borrowed(_)) && forward.rewrite.is_none();
+    // `*` stands for `/` and must be forwarded as that.
+    let own = std::ptr::eq(raw, head.uri.path());
+    let unchanged = own && matches!(canonical.path, Cow::Borrowed(_)) && forward.rewrite.is_none();
     Ok(Plan {
         route,
         forward,

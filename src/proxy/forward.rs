@@ -6,7 +6,8 @@
 use std::rc::Rc;
 
 use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -20,7 +21,9 @@ use super::{
     exchange::{Exchange, Watched},
     headers::{
         forwarded::{self, PreviousHop},
-        framing, strip, trace,
+        framing, strip,
+        survey::{Present, Survey},
+        trace,
     },
     reject::Reject,
     upstream::{
@@ -50,16 +53,24 @@ pub struct Outbound {
     trusted: bool,
     address: HeaderValue,
     tls: bool,
+    /// What is in the head.
+    present: Present,
+    /// The caller's `authorization` stays until the credential takes its place.
+    replaces_authorization: bool,
+    expects: bool,
+    crumbs: bool,
 }
 
 impl Outbound {
     /// From a plan.
-    pub fn new(view: &View, plan: Plan<'_>, connection: &Connection, trusted: bool) -> Self {
+    pub fn new(view: &View, plan: Plan<'_>, survey: &Survey<'_>, connection: &Connection, trusted: bool) -> Self {
         let forward = plan.forward;
         let identity = forward.identity_header.as_ref().and_then(|name| {
             let caller = view.snapshot.callers.get(plan.caller.index())?;
             Some((name.clone(), HeaderValue::from_str(caller).ok()?))
         });
+        let credential = view.endpoint(forward.endpoint).and_then(|endpoint| endpoint.credential.as_ref());
+        let replaces_authorization = forward.attach && credential.is_some_and(|c| c.header == header::AUTHORIZATION);
         Self {
             endpoint: forward.endpoint,
             attach: forward.attach,
@@ -73,6 +84,10 @@ impl Outbound {
             trusted,
             address: connection.address.clone(),
             tls: connection.tls,
+            present: survey.present,
+            replaces_authorization,
+            expects: survey.expects_continue(),
+            crumbs: survey.cookie.is_repeated(),
         }
     }
 }
@@ -91,7 +106,7 @@ pub struct Answer {
 pub async fn forward(
     exchange: Rc<Exchange>,
     view: Rc<View>,
-    outbound: Outbound,
+    mut outbound: Outbound,
     mut head: Parts,
     body: Incoming,
 ) -> Result<Answer, Reject> {
@@ -105,7 +120,7 @@ pub async fn forward(
         }
     }
     let has_body = !body.is_end_stream();
-    let expects = has_body && expects_continue(&head);
+    let expects = has_body && outbound.expects;
     prepare(&mut head, &exchange, &view, &outbound);
     if has_body {
         exchange.upload.borrow_mut().open(body, outbound.body, &outbound.trailers);
@@ -118,6 +133,7 @@ pub async fn forward(
         if has_body && may_repeat {
             exchange.upload.borrow_mut().hold(outbound.replay_body);
         }
+        exchange.upload.borrow_mut().begin_sending();
         let spare = may_repeat.then(|| head.clone());
         let mut request = address(head, &lease, &outbound, &exchange, has_body);
         if expects && !lease.is_h2() {
@@ -126,7 +142,7 @@ pub async fn forward(
         let _handed = attach(&mut request, &exchange, &view, &outbound);
         note_upstream(&exchange, lease.backend());
 
-        let sent = worker.now();
+        let sent = worker.coarse_now();
         exchange.sent(sent);
         let outcome = exchange.within(lease.send(request)).await?;
         if let Some(fault) = exchange.upload.borrow().fault() {
@@ -139,6 +155,7 @@ pub async fn forward(
             }
             Err(Unanswered::Unsent(request)) => {
                 head = request.into_parts().0;
+                unaddress(&mut head, &lease, &mut outbound);
                 fresh = attempt + 1 == MAX_SENDS;
                 worker.count_resend(&exchange, "unsent");
                 continue;
@@ -165,17 +182,21 @@ pub async fn forward(
 
 /// What is the same for every sending: fields removed and added, but for the credential.
 fn prepare(head: &mut Parts, exchange: &Exchange, view: &View, outbound: &Outbound) {
-    let host = head.headers.remove(header::HOST).or_else(|| {
+    let host = head.headers.get(header::HOST).cloned().or_else(|| {
         let authority = head.uri.authority()?;
         HeaderValue::from_str(authority.as_str()).ok()
     });
-    strip::strip_request(&mut head.headers, &view.snapshot.stripped);
-    if head.version == Version::HTTP_2 {
+    // Room for what is added below, and for the credential.
+    head.headers.reserve(8);
+    let kept = if outbound.replaces_authorization { strip::AUTHORIZATION } else { 0 };
+    strip::strip_request(&mut head.headers, outbound.present.strip & !kept, &view.snapshot.stripped);
+    if outbound.crumbs {
         strip::join_cookies(&mut head.headers);
     }
     forwarded::set_forwarded(
         &mut head.headers,
         PreviousHop {
+            claims: outbound.present.forwarded,
             address: &outbound.address,
             tls: outbound.tls,
             trusted: outbound.trusted,
@@ -183,7 +204,7 @@ fn prepare(head: &mut Parts, exchange: &Exchange, view: &View, outbound: &Outbou
             version: head.version,
         },
     );
-    trace::set_ids(&mut head.headers, &exchange.request_id);
+    trace::set_ids(&mut head.headers, &exchange.request_id, outbound.present.trace);
     if let Some((name, caller)) = &outbound.identity {
         head.headers.insert(name.clone(), caller.clone());
     }
@@ -226,12 +247,33 @@ fn address(
     } else {
         head.version = Version::HTTP_11;
         head.headers.insert(header::HOST, lease.host());
+        // hyper writes only those trailers that are announced.
+        if has_body && !outbound.trailers.is_empty() && outbound.content_length.is_none() {
+            announce_trailers(&mut head.headers, &outbound.trailers);
+        }
         Uri::from(target)
     };
     head.extensions.clear();
     let body =
         if has_body { RequestBody::upload(Rc::clone(exchange), outbound.content_length) } else { RequestBody::Empty };
     Request::from_parts(head, body)
+}
+
+fn announce_trailers(headers: &mut HeaderMap, allowed: &[HeaderName]) {
+    let names: Vec<&str> = allowed.iter().map(HeaderName::as_str).collect();
+    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+        headers.insert(header::TRAILER, names);
+    }
+}
+
+/// Takes back what [`address`] did, so that the head can be pointed at another upstream.
+fn unaddress(head: &mut Parts, lease: &Lease, outbound: &mut Outbound) {
+    head.headers.remove(header::EXPECT);
+    if outbound.path.is_none()
+        && let Some(below) = head.uri.path().strip_prefix(&*lease.backend().base)
+    {
+        outbound.path = Some(format!("/{below}").into());
+    }
 }
 
 /// Base and path joined, with the query as it came.
@@ -253,22 +295,24 @@ fn target(uri: &Uri, path: Option<&str>, base: &str) -> PathAndQuery {
     PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)).unwrap_or(PathAndQuery::from_static("/"))
 }
 
-/// Attaches what the endpoint's service wants now: the present view is asked for each sending.
+/// Attaches what the endpoint's service wants now: the present view is asked for each sending. Whatever it says, the caller's
+/// own credential does not leave.
 fn attach(
     request: &mut Request<RequestBody>,
     exchange: &Exchange,
     view: &Rc<View>,
     outbound: &Outbound,
 ) -> Option<Handed> {
-    if !outbound.attach {
-        return None;
-    }
     let present = exchange.worker.view();
     let began = view.endpoint(outbound.endpoint)?;
     let endpoint =
         if Rc::ptr_eq(&present, view) { began } else { present.endpoint_by_id(began.local.id()).unwrap_or(began) };
-    let credential = endpoint.credential.as_ref()?;
-    Some(credential::attach(request.headers_mut(), credential, &endpoint.local))
+    let credential = endpoint.credential.as_ref().filter(|_| outbound.attach);
+    if outbound.replaces_authorization && credential.is_none_or(|credential| credential.header != header::AUTHORIZATION)
+    {
+        request.headers_mut().remove(header::AUTHORIZATION);
+    }
+    Some(credential::attach(request.headers_mut(), credential?, &endpoint.local))
 }
 
 /// Passes `Expect: 100-continue` on: the body waits for the upstream's 100, so that a refused upload is never sent.
@@ -283,29 +327,32 @@ fn await_continue(request: &mut Request<RequestBody>, exchange: &Exchange) {
     });
 }
 
-/// Takes an answer, if it is one that can be passed on.
-fn accept(response: Response<Incoming>, lease: Lease, exchange: &Exchange) -> Result<Answer, Reject> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS || !framing::response_is_sound(response.headers()) {
+/// Takes an answer, if it is one that can be passed on, and makes its head ours.
+fn accept(mut response: Response<Incoming>, lease: Lease, exchange: &Exchange) -> Result<Answer, Reject> {
+    let survey = strip::survey_response(response.headers());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        || !framing::response_is_sound(survey.transfer_encoding, survey.content_length)
+    {
         return Err(Reject::UpstreamProtocolError);
     }
-    let mut upload = exchange.upload.borrow_mut();
-    upload.release(&exchange.worker);
+    let (present, has_request_id) = (survey.present, survey.has_request_id);
+    let headers = response.headers_mut();
+    strip::strip_response(headers, present);
+    if !has_request_id {
+        headers.insert(trace::X_REQUEST_ID, exchange.request_id.clone());
+    }
+    exchange.upload.borrow_mut().settle(&exchange.worker);
     Ok(Answer { response, lease })
 }
 
 impl Answer {
     /// The answer as the caller gets it.
     pub fn respond(self, exchange: Watched) -> Response<ResponseBody> {
-        let (mut head, incoming) = self.response.into_parts();
-        exchange.0.record.status.set(head.status.as_u16());
+        let Self { mut response, lease } = self;
+        exchange.0.record.status.set(response.status().as_u16());
         exchange.0.head_sent();
-        strip::strip_response(&mut head.headers);
-        if !head.headers.contains_key(trace::X_REQUEST_ID) {
-            head.headers.insert(trace::X_REQUEST_ID, exchange.0.request_id.clone());
-        }
-        head.version = Version::HTTP_11;
-        head.extensions.clear();
-        Response::from_parts(head, ResponseBody::upstream(exchange, incoming, self.lease))
+        *response.version_mut() = Version::HTTP_11;
+        response.map(|incoming| ResponseBody::upstream(exchange, incoming, lease))
     }
 }
 
@@ -313,10 +360,6 @@ fn note_upstream(exchange: &Exchange, backend: &Backend) {
     if let Some(logged) = &mut *exchange.record.logged.borrow_mut() {
         logged.upstream = Some(backend.authority.as_str().into());
     }
-}
-
-fn expects_continue(head: &Parts) -> bool {
-    head.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod forward;
 pub mod headers;
 pub mod path;
 pub mod pipeline;
+pub mod quiet;
 pub mod reject;
 pub mod respond;
 pub mod route;

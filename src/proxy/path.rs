@@ -85,7 +85,7 @@ fn is_plain(raw: &[u8]) -> bool {
     for &byte in raw {
         let plain = match byte {
             b'/' | b'.' => !after_slash,
-            _ => PLAIN[byte as usize & 0x7f] && byte < 0x80,
+            _ => is_plain_byte(byte),
         };
         if !plain {
             return false;
@@ -93,6 +93,10 @@ fn is_plain(raw: &[u8]) -> bool {
         after_slash = byte == b'/';
     }
     true
+}
+
+fn is_plain_byte(byte: u8) -> bool {
+    PLAIN.get(usize::from(byte)).is_some_and(|plain| *plain)
 }
 
 /// `pchar` of RFC 3986 without `%` and `;`.
@@ -149,7 +153,7 @@ fn normalize_escapes(raw: &str) -> Result<(String, Special), PathError> {
             }
             0..=0x1f | 0x7f.. => return Err(PathError::Forbidden),
             b'/' => out.push('/'),
-            _ if PLAIN.get(byte as usize).copied().unwrap_or(false) => out.push(char::from(byte)),
+            _ if is_plain_byte(byte) => out.push(char::from(byte)),
             // Not allowed in a path by RFC 3986, yet sent by clients: escaped, so that the next server sees one thing.
             _ => push_escape(&mut out, byte),
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     decide::decide,
     exchange::{Deadlines, Exchange, Logged, Watched},
     forward::{self, Outbound},
-    headers::trace,
+    headers::{survey::Survey, trace},
     reject::Reject,
     respond::{Manner, respond},
     worker::Worker,
@@ -27,9 +27,13 @@ pub async fn handle(
     let tick = worker.tick();
     let view = worker.view();
     let (head, body) = request.into_parts();
-    let request_id = trace::request_id(&head.headers, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
+    let survey = Survey::of(&head.headers);
+    let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
-    let grpc = is_grpc(&head.headers);
+    let grpc = survey.is_grpc();
+    if head.version == Version::HTTP_10 {
+        connection.old.set(true);
+    }
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
     let policy = listener.and_then(|at| view.snapshot.listeners.get(at));
@@ -38,7 +42,7 @@ pub async fn handle(
             worker.count_limit("memory");
             Err(Reject::Overloaded.into())
         }
-        Some(policy) => decide(&view.snapshot, policy, &head, tick),
+        Some(policy) => decide(&view.snapshot, policy, &head, &survey, &connection.memo, tick),
         None => Err(Reject::Draining.into()),
     };
     let route = match &decision {
@@ -60,14 +64,19 @@ pub async fn handle(
     match decision {
         Ok(plan) => {
             exchange.0.limit_request(plan.forward.timeout);
-            let outbound =
-                Outbound::new(&view, plan, connection, policy.is_some_and(|p| p.trusts(connection.peer.ip())));
+            let trusted = policy.is_some_and(|policy| policy.trusts(connection.peer.ip()));
+            let outbound = Outbound::new(&view, plan, &survey, connection, trusted);
             match forward::forward(Rc::clone(&exchange.0), view, outbound, head, body).await {
                 Ok(answer) => answer.respond(exchange),
                 Err(reject) => refuse(reject, grpc, None, exchange),
             }
         }
         Err(refusal) => {
+            match refusal.reject {
+                Reject::RequestTooLarge => worker.count_limit("body"),
+                Reject::RequestHeadTooLarge => worker.count_limit("fields"),
+                _ => {}
+            }
             let allow =
                 refusal.route.filter(|_| refusal.reject == Reject::MethodNotAllowed).map(|route| route.allow.clone());
             refuse(refusal.reject, grpc, allow, exchange)
@@ -95,8 +104,4 @@ fn deadlines(snapshot: &Snapshot) -> Deadlines {
         stall: timeouts.stall,
         stream_idle: timeouts.stream_idle,
     }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

@@ -22,12 +22,14 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     accept::Accepted,
     connection::{Connection, Leash, Leashed, Order},
     pipeline,
+    quiet::QuietWaker,
     stream::{ClientIo, Close, IoWatch, Phase, Stream},
     tls,
     worker::Worker,
@@ -37,6 +39,8 @@ use crate::snapshot::{Limits, ListenerPolicy};
 /// Read and write buffer of an HTTP/1 connection, bytes: bounds what one stream keeps in memory in each direction. Not 64 KiB:
 /// hyper doubles its reads up to this, and several of them may wait along the way (with 48 KiB none is over 32).
 const H1_BUFFER: usize = 48 << 10;
+/// A head of exactly the limit is whole before hyper takes the buffer for full.
+const HEAD_SLACK: usize = 1 << 10;
 /// HTTP/2 windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
 const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
@@ -50,13 +54,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { stream, peer, listener, permit } = accepted;
+    // An idle worker's coarse clock stands still: the connection's time begins now.
+    worker.now();
     let view = worker.view();
     let policy = view.snapshot.listener(listener).cloned();
     drop(view);
     let watch = IoWatch::new(worker.coarse_clock());
     let is_tls = policy.as_ref().is_some_and(|policy| policy.tls.is_some());
     let connection = Connection::new(listener, peer, is_tls, watch);
-    worker.now();
     worker.watch_connection(&connection);
     if let Some(policy) = policy {
         let task = run(&worker, &connection, &policy, stream);
@@ -74,11 +79,15 @@ async fn run(
     policy: &ListenerPolicy,
     stream: std::net::TcpStream,
 ) -> Result<(), &'static str> {
-    let tcp = tokio::net::TcpStream::from_std(stream).map_err(|_| "socket")?;
+    let tcp = tokio::net::TcpStream::from_std(stream).map_err(|_why| "socket")?;
     let (stream, h2, ahead) = match &policy.tls {
         Some(config) => {
             let shaken = tls::accept(worker, policy, std::sync::Arc::clone(config), tcp).await?;
-            (Stream::Tls(shaken.stream), shaken.h2, Bytes::new())
+            // The head's time begins where the handshake's ended.
+            worker.now();
+            connection.watch.enter(Phase::Head);
+            // Who does not negotiate where HTTP/1.1 is not served is taken to know that (RFC 9113 section 3.3).
+            (Stream::Tls(shaken.stream), shaken.h2 || !policy.h1, Bytes::new())
         }
         None if policy.h2 => match sniff(connection, tcp, policy.h1).await? {
             Some(sniffed) => sniffed,
@@ -116,7 +125,7 @@ async fn sniff(
                 return Ok(None);
             }
         };
-        if read.map_err(|_| "read")? == 0 {
+        if read.map_err(|_why| "read")? == 0 {
             return Err("closed_before_request");
         }
     }
@@ -144,7 +153,7 @@ async fn serve_h1(
     builder
         .half_close(half_close)
         .header_read_timeout(None)
-        .max_buf_size(H1_BUFFER)
+        .max_buf_size(H1_BUFFER.max(limits.head + HEAD_SLACK))
         .max_headers(limits.fields)
         .max_header_size(limits.head);
     loop {
@@ -159,12 +168,14 @@ async fn serve_h1(
         let reuse = !told;
         builder.keep_alive(reuse);
         let mut http = builder.serve_connection(io, service).with_upgrades();
+        let mut waker = QuietWaker::default();
         let ended = poll_fn(|cx| {
+            connection.watch.turns.begin();
             if !told && connection.leash.poll_order(cx) == Order::Finish {
                 told = true;
                 Pin::new(&mut http).graceful_shutdown();
             }
-            Pin::new(&mut http).poll(cx)
+            Pin::new(&mut http).poll(&mut Context::from_waker(waker.of(cx)))
         })
         .await;
         let Some(parts) = http.into_parts() else { return Ok(()) };
@@ -177,6 +188,10 @@ async fn serve_h1(
             }
             Err(error) if error.is_parse() => Err("parse"),
             Err(error) if error.is_incomplete_message() => Err("cut_off_by_client"),
+            Err(error) if error.is_user() && connection.old.get() => {
+                reset(&stream);
+                return Err("cut_off_by_upstream");
+            }
             Err(_) => Err("io"),
         };
         // Told to finish between two requests: the next one is still served, and its answer says `connection: close`.
@@ -220,7 +235,7 @@ async fn serve_h2(
         }
         http.as_mut().poll(cx)
     });
-    ended.await.map_err(|_| "h2")
+    ended.await.map_err(|_why| "h2")
 }
 
 /// Whether a request's first byte is there, or comes while a busy client would send its next one. Between a look into the kernel
@@ -243,6 +258,14 @@ async fn close(connection: &Connection, mut stream: Stream) {
     connection.watch.enter(Phase::Lingering);
     let mut scrap = [0_u8; 4096];
     while !matches!(stream.read(&mut scrap).await, Ok(0) | Err(_)) {}
+}
+
+/// Closes so that nobody takes the answer for whole: to HTTP/1.0 an orderly close is the end of an answer without a length
+/// (RFC 9112 section 6.3).
+fn reset(stream: &Stream) {
+    if let Err(error) = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a cut-off answer ends with an orderly close");
+    }
 }
 
 /// Runs the streams of HTTP/2 connections, each on a leash of its own.

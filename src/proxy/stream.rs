@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
 };
@@ -23,6 +23,25 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use crate::clock::Moment;
+
+/// Counts how often a task was polled, so that a stream which had nothing to read is not asked again before the task's next
+/// turn: hyper asks up to five times in one, and a single-threaded runtime looks at sockets only between turns. Zero while
+/// nobody counts. Atomic (relaxed) only because hyper demands that a stream can be sent.
+#[derive(Debug, Default)]
+pub struct Turns(AtomicU32);
+
+impl Turns {
+    /// The task is polled.
+    pub fn begin(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(1).max(1), Relaxed);
+    }
+
+    /// The present turn.
+    #[must_use]
+    pub fn present(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+}
 
 /// Plain or TLS.
 #[derive(Debug)]
@@ -116,6 +135,8 @@ pub struct IoWatch {
     eof: AtomicBool,
     /// Coarse time of the worker, refreshed by its sweep and its requests.
     now: Arc<AtomicU64>,
+    /// Turns of the connection's task.
+    pub turns: Turns,
     /// Reads between requests begin a head. Off for HTTP/2, whose connections speak when idle, too.
     heads: AtomicBool,
 }
@@ -192,6 +213,8 @@ pub struct ClientIo {
     /// Bytes read before hyper came, given to it first.
     ahead: Bytes,
     close: Close,
+    /// The turn in which there was nothing to read; 0 = none.
+    dry: u32,
 }
 
 /// What hyper's wish to shut the stream down means.
@@ -210,7 +233,7 @@ impl ClientIo {
     /// Wraps a stream; `ahead` are bytes already read from it.
     #[must_use]
     pub const fn new(stream: Stream, watch: Arc<IoWatch>, ahead: Bytes, close: Close) -> Self {
-        Self { stream, watch, ahead, close }
+        Self { stream, watch, ahead, close, dry: 0 }
     }
 
     /// The stream itself, for what comes after hyper.
@@ -229,8 +252,15 @@ impl Read for ClientIo {
             this.watch.note_read(take);
             return Poll::Ready(Ok(()));
         }
-        let read = ready!(read_into(Pin::new(&mut this.stream), cx, buf))?;
-        this.watch.note_read(read);
+        let turn = this.watch.turns.present();
+        if turn != 0 && turn == this.dry {
+            return Poll::Pending;
+        }
+        let Poll::Ready(read) = read_into(Pin::new(&mut this.stream), cx, buf) else {
+            this.dry = turn;
+            return Poll::Pending;
+        };
+        this.watch.note_read(read?);
         Poll::Ready(Ok(()))
     }
 }

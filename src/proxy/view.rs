@@ -133,7 +133,7 @@ impl View {
     }
 
     /// Tells the gauges how many connections there are.
-    pub fn count_connections<'a>(&self, connections: impl Iterator<Item = &'a Connection> + Clone) {
+    pub fn count_connections<'a>(&self, connections: &(impl Iterator<Item = &'a Connection> + Clone)) {
         for gauges in &self.connections {
             let mine = connections.clone().filter(|c| c.listener == gauges.listener);
             let idle = mine.clone().filter(|c| c.watch.phase().0 == Phase::Idle).count();

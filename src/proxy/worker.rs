@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    convert::Infallible,
     future::Future,
     rc::Rc,
     sync::{
@@ -106,7 +107,7 @@ pub struct Worker {
     random: Cell<u64>,
     endpoints: RefCell<HashMap<EndpointId, Rc<LocalEndpoint>>>,
     backends: RefCell<HashMap<BackendId, Rc<LocalBackend>>>,
-    meters: RefCell<HashMap<(Option<ListenerId>, Box<str>), Rc<RouteMeter>>>,
+    meters: RefCell<HashMap<MeterKey, Rc<RouteMeter>>>,
     connections: RefCell<Slab<Rc<Connection>>>,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
     stream_leash: RefCell<Option<Rc<Leash>>>,
@@ -117,6 +118,9 @@ pub struct Worker {
     stirred: Notify,
     idle: Notify,
 }
+
+/// A listener and a route, by name: what is counted survives a reload.
+type MeterKey = (Option<ListenerId>, Box<str>);
 
 /// Lets `arc_swap::Cache` read the cell.
 #[derive(Debug, Clone)]
@@ -144,9 +148,13 @@ pub fn run(
     let tasks = tokio::task::LocalSet::new();
     let worker = Worker::new(index, shared, gauges);
     let sweeper = Rc::clone(&worker);
-    tasks.spawn_local(async move { sweeper.sweep_forever().await });
-    tasks.block_on(&runtime, worker.serve(inbox));
-    Ok(())
+    let sweeper = tasks.spawn_local(async move { sweeper.sweep_forever().await });
+    tasks.block_on(&runtime, async {
+        tokio::select! {
+            () = worker.serve(inbox) => Ok(()),
+            _panicked = sweeper => Err(std::io::Error::other("its sweep ended, without which no time-out holds")),
+        }
+    })
 }
 
 impl Worker {
@@ -419,7 +427,7 @@ impl Worker {
     // ---- what it does now and then ----
 
     /// Judges deadlines, prunes pools, adds metrics up. Sleeps without a timer while there is nothing to watch.
-    async fn sweep_forever(self: Rc<Self>) {
+    async fn sweep_forever(self: Rc<Self>) -> Infallible {
         loop {
             let stirred = self.stirred.notified();
             if self.is_quiet() {
@@ -490,7 +498,7 @@ impl Worker {
         self.held_gauge.set(usize::try_from(self.held.get()).unwrap_or(usize::MAX));
         self.gauges.in_flight.store(self.exchanges.borrow().len(), Relaxed);
         self.gauges.generation.store(self.view.borrow().snapshot.generation, Relaxed);
-        self.view.borrow().count_connections(self.connections.borrow().iter().map(|(_, c)| &**c));
+        self.view.borrow().count_connections(&self.connections.borrow().iter().map(|(_, c)| &**c));
     }
 
     /// Takes a snapshot into use: local copies are made now, so that no request makes them.
@@ -528,10 +536,11 @@ impl Worker {
     }
 }
 
+/// From the kernel: aws-lc's generator takes tens of milliseconds to start.
 fn random_seed() -> Option<u64> {
     let mut seed = [0; 8];
-    aws_lc_rs::rand::fill(&mut seed).ok()?;
-    Some(u64::from_ne_bytes(seed))
+    let read = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).ok()?;
+    (read == seed.len()).then(|| u64::from_ne_bytes(seed))
 }
 
 /// Runs hyper's tasks on the worker's thread.

@@ -151,6 +151,7 @@ def test_no_key_is_ever_written(service, config, gate, tmp_path, pki, caller_key
     settings["endpoints"]["model"]["keys"]["secondary"] = {"env": "E2E_SECONDARY"}
     settings["callers"]["by-value"] = {"keys": [{"value": (by_value := secrets.key())}]}
     settings["routes"][0]["callers"].append("by-value")
+    settings["routes"][0]["caller_headers"] = ["authorization", "x-api-key"]
     settings["routes"].append({"match": {"path_prefix": "/other"}, "callers": ["team"], "endpoint": "model"})
     running = gate(settings)
     service.keys.add(from_env)

@@ -11,5 +11,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
+mod callers;
+mod drain;
+mod expecting;
+mod headers;
+mod limits;
+mod pools;
 mod regress;
+mod reload;
+mod resends;
 mod routing;
+mod secrets;
+mod streaming;
+mod tidy;
+mod timeouts;
+mod tls;
+mod uploads;

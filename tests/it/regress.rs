@@ -1,11 +1,16 @@
 //! One test for each bug that was fixed, named for it.
 
+use std::time::Duration;
+
+use scoregate::clock::Clock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 use crate::support::{
+    client::{H1, post},
+    eventually,
     gate::{self, TestGate},
     in_time,
     upstream::Upstream,
@@ -31,4 +36,20 @@ async fn a_drain_closes_a_connection_that_never_said_anything() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
     };
     in_time("the drain", async { tokio::join!(gate.drain(), client) }).await;
+}
+
+/// While a worker has nothing to watch its coarse clock stands still; a connection that came after a long rest was cut off as if
+/// its head had been awaited all that time.
+#[tokio::test]
+async fn a_connection_after_a_long_rest_has_its_whole_time_for_a_head() {
+    let upstream = Upstream::echo().await;
+    let clock = Clock::manual(1_700_000_000);
+    let gate = TestGate::start_with(gate::config(upstream.address), clock.clone());
+    clock.advance(Duration::from_secs(3_600));
+    let mut client = H1::connect(gate.address("public")).await;
+    eventually("the connection is counted by a sweep", || {
+        gate.metric("connections{listener=\"public\",state=\"active\"}") > 0.0
+    })
+    .await;
+    assert_eq!(client.send(post("/score", "x")).await.status(), 200);
 }

@@ -178,6 +178,11 @@ impl TestGate {
         self.gate.address(listener).unwrap()
     }
 
+    /// Changes the configuration, for the next reload.
+    pub fn change(&self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.next.lock().unwrap());
+    }
+
     /// Changes the configuration and reloads.
     pub async fn reload(&self, drained: bool, change: impl FnOnce(&mut Config)) -> Result<ReloadReport, ReloadError> {
         change(&mut self.next.lock().unwrap());

@@ -2,7 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod client;
+pub mod fault;
 pub mod gate;
+pub mod pki;
+pub mod raw;
 pub mod upstream;
 
 use std::{future::Future, time::Duration};

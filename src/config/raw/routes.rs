@@ -33,7 +33,7 @@ pub(crate) struct Route {
     pub(crate) attach: Option<AttachNone>,
     /// Header field in which the upstream learns the caller's name. Default: none.
     pub(crate) identity_header: Option<Text<PlainHeader>>,
-    /// Header fields in which callers may show their key. Default all three.
+    /// Header fields in which callers may show their key. Default `authorization` alone.
     #[schemars(length(min = 1))]
     pub(crate) caller_headers: Option<List<CallerHeaderWord>>,
     /// Whole request, up to the response head. Default `timeouts.request`.

@@ -147,7 +147,7 @@ fn forward(cx: &mut Context<'_>, typed: &raw::Route, endpoint: String, path: &Ke
     let rewrite = typed.rewrite.as_ref().and_then(|rewrite| rewrite.path_prefix.as_ref());
     let headers = match &typed.caller_headers {
         Some(written) => written.iter().flatten().copied().map(caller_header).collect(),
-        None => vec![CallerHeader::Authorization, CallerHeader::XApiKey, CallerHeader::ApiKey],
+        None => vec![CallerHeader::Authorization],
     };
     Forward {
         callers: sound(typed.callers.as_ref()).cloned().collect(),

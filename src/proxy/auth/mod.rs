@@ -5,10 +5,9 @@
 
 mod api_key;
 
-pub use api_key::{KeyEntry, KeyTable, digest};
-use http::HeaderMap;
+pub use api_key::{DigestMemo, KeyEntry, KeyTable, digest};
 
-use super::reject::Reject;
+use super::{headers::survey::Survey, reject::Reject};
 
 /// Proof that a request was let in, and as whom: the position of the caller in the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +66,9 @@ impl CallerPolicy {
     ///
     /// # Errors
     /// `ambiguous_credentials`, `caller_unknown`, `caller_expired`, `caller_forbidden`.
-    pub fn verify(&self, keys: &KeyTable, headers: &HeaderMap, unix: u64) -> Result<Caller, Reject> {
-        let presented = self.presented(headers)?;
-        match self.by_key(keys, presented, unix) {
+    pub fn verify(&self, keys: &KeyTable, memo: &DigestMemo, survey: &Survey<'_>, unix: u64) -> Result<Caller, Reject> {
+        let presented = self.presented(survey)?;
+        match self.by_key(keys, memo, presented, unix) {
             Ok(caller) => Ok(caller),
             Err(reject) => {
                 self.anonymous.and_then(|at| self.allowed.get(at)).map(|caller| Caller(*caller)).ok_or(reject)
@@ -77,11 +76,17 @@ impl CallerPolicy {
         }
     }
 
-    fn by_key(&self, keys: &KeyTable, presented: Option<&[u8]>, unix: u64) -> Result<Caller, Reject> {
+    fn by_key(
+        &self,
+        keys: &KeyTable,
+        memo: &DigestMemo,
+        presented: Option<&[u8]>,
+        unix: u64,
+    ) -> Result<Caller, Reject> {
         if self.anonymous == Some(0) {
             return Err(Reject::CallerUnknown);
         }
-        let entry = keys.find(presented.ok_or(Reject::CallerUnknown)?).ok_or(Reject::CallerUnknown)?;
+        let entry = keys.find(presented.ok_or(Reject::CallerUnknown)?, memo).ok_or(Reject::CallerUnknown)?;
         if entry.expires.is_some_and(|expires| expires <= unix) {
             return Err(Reject::CallerExpired);
         }
@@ -90,13 +95,17 @@ impl CallerPolicy {
 
     /// The one credential of the request, wherever it may stand. Two of them are refused even where only one place is read:
     /// which of them another server would take is anybody's guess.
-    fn presented<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Reject> {
+    fn presented<'h>(&self, survey: &Survey<'h>) -> Result<Option<&'h [u8]>, Reject> {
         let mut found = None;
-        for place in CredentialHeader::ALL {
-            for value in headers.get_all(place.name()) {
-                if found.replace((place, value)).is_some() {
-                    return Err(Reject::AmbiguousCredentials);
-                }
+        for (place, field) in [
+            (CredentialHeader::Authorization, survey.authorization),
+            (CredentialHeader::XApiKey, survey.x_api_key),
+            (CredentialHeader::ApiKey, survey.api_key),
+        ] {
+            if let Some(value) = field.single(Reject::AmbiguousCredentials)?
+                && found.replace((place, value)).is_some()
+            {
+                return Err(Reject::AmbiguousCredentials);
             }
         }
         let Some((place, value)) = found.filter(|(place, _)| self.headers.contains(place)) else { return Ok(None) };
@@ -117,7 +126,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 
@@ -147,7 +156,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).expect("value"));
         }
-        policy.verify(&keys(), &headers, unix).map(Caller::index)
+        policy.verify(&keys(), &DigestMemo::default(), &Survey::of(&headers), unix).map(Caller::index)
     }
 
     #[test]

@@ -11,6 +11,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// The hop before this one.
 #[derive(Debug)]
 pub struct PreviousHop<'a> {
+    /// `forwarded` or `x-forwarded-for` stands in the head.
+    pub claims: bool,
     /// Its address, as text.
     pub address: &'a HeaderValue,
     /// Whether it came over TLS.
@@ -25,7 +27,7 @@ pub struct PreviousHop<'a> {
 
 /// Writes where the request came from.
 pub fn set_forwarded(headers: &mut HeaderMap, hop: PreviousHop<'_>) {
-    let PreviousHop { address, tls, trusted, host, version } = hop;
+    let PreviousHop { claims, address, tls, trusted, host, version } = hop;
     let proto = if tls { "https" } else { "http" };
     if trusted {
         append(headers, &header::FORWARDED, &forwarded_element(address, proto, &host));
@@ -40,7 +42,9 @@ pub fn set_forwarded(headers: &mut HeaderMap, hop: PreviousHop<'_>) {
             headers.insert(X_FORWARDED_HOST, host);
         }
     } else {
-        headers.remove(header::FORWARDED);
+        if claims {
+            headers.remove(header::FORWARDED);
+        }
         headers.insert(X_FORWARDED_FOR, address.clone());
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
         headers.insert(X_FORWARDED_HOST, host);
@@ -97,6 +101,7 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let hop = PreviousHop {
+            claims: true,
             address: &HeaderValue::from_static("10.1.2.3"),
             tls: true,
             trusted,

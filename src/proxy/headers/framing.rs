@@ -3,60 +3,39 @@
 //! hyper has parsed the message by now; what it lets through and another server might read differently is refused here.
 //! Framing towards the next hop is then made anew by hyper from the body itself.
 
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderValue, Version};
 
+use super::survey::{One, Survey};
 use crate::proxy::reject::Reject;
 
-/// Checks the head of a request.
+/// Checks the framing of a request, and gives the length of its body, where it is known.
 ///
 /// # Errors
 /// `bad_request` naming the rule.
-pub fn check_request(version: Version, headers: &HeaderMap) -> Result<(), Reject> {
-    let mut special = false;
-    for name in headers.keys() {
-        // CGI-like servers read `x_auth` and `x.auth` as `x-auth`: a way around the removal of identity headers.
-        if name.as_str().bytes().any(|b| b == b'_' || b == b'.') {
-            return Err(Reject::BadRequest("header names must not contain underscores or dots"));
-        }
-        special |= *name == header::TRANSFER_ENCODING || *name == header::CONTENT_LENGTH;
+pub fn check_request(version: Version, survey: &Survey<'_>) -> Result<Option<u64>, Reject> {
+    if survey.ambiguous_name {
+        return Err(Reject::BadRequest("header names must not contain underscores or dots"));
     }
-    if !special {
-        return Ok(());
-    }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    if let Some(coding) = survey.transfer_encoding.first() {
         if version != Version::HTTP_11 {
             return Err(Reject::BadRequest("transfer-encoding is for HTTP/1.1 alone"));
         }
-        if !is_one_chunked(headers) {
+        if survey.transfer_encoding.is_repeated() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err(Reject::BadRequest("the only transfer coding understood is exactly one 'chunked'"));
         }
     }
-    content_length(headers).map(|_| ())
-}
-
-/// The one content length of a head, if any.
-///
-/// # Errors
-/// `bad_request` where there are two, or one is not a plain number.
-pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Reject> {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(length) = lengths.next() else { return Ok(None) };
-    if lengths.next().is_some() {
-        return Err(Reject::BadRequest("the request has more than one content-length"));
-    }
-    plain_number(length).map(Some).ok_or(Reject::BadRequest("the content-length is not a plain number"))
+    let length = survey.content_length.single(Reject::BadRequest("the request has more than one content-length"))?;
+    length
+        .map(|value| plain_number(value).ok_or(Reject::BadRequest("the content-length is not a plain number")))
+        .transpose()
 }
 
 /// Whether the framing of a response is one that can be passed on as something complete.
 #[must_use]
-pub fn response_is_sound(headers: &HeaderMap) -> bool {
-    let coding_ok = !headers.contains_key(header::TRANSFER_ENCODING) || is_one_chunked(headers);
-    coding_ok && content_length(headers).is_ok()
-}
-
-fn is_one_chunked(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    codings.next().is_some_and(|c| c.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+pub fn response_is_sound(codings: One<'_>, lengths: One<'_>) -> bool {
+    let coding_ok = codings.first().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    let length_ok = lengths.first().is_none_or(|length| plain_number(length).is_some());
+    coding_ok && length_ok && !codings.is_repeated() && !lengths.is_repeated()
 }
 
 fn plain_number(value: &HeaderValue) -> Option<u64> {
@@ -69,18 +48,27 @@ fn plain_number(value: &HeaderValue) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
+    use crate::proxy::headers::strip;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields.iter().map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
-    }
-
-    fn check(version: Version, fields: &[(&'static str, &'static str)]) -> bool {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_static(value));
         }
-        check_request(version, &map).is_ok()
+        map
+    }
+
+    fn check(version: Version, fields: &[(&'static str, &'static str)]) -> bool {
+        check_request(version, &Survey::of(&headers(fields))).is_ok()
+    }
+
+    fn response_is_sound(fields: &[(&'static str, &'static str)]) -> bool {
+        let headers = headers(fields);
+        let survey = strip::survey_response(&headers);
+        super::response_is_sound(survey.transfer_encoding, survey.content_length)
     }
 
     #[test]
@@ -115,9 +103,10 @@ mod tests {
 
     #[test]
     fn responses_with_other_codings_are_unsound() {
-        assert!(response_is_sound(&headers(&[("transfer-encoding", "chunked")])));
-        assert!(response_is_sound(&headers(&[("content-length", "3")])));
-        assert!(!response_is_sound(&headers(&[("transfer-encoding", "foo, chunked")])));
-        assert!(!response_is_sound(&headers(&[("content-length", "3, 4")])));
+        assert!(response_is_sound(&[("transfer-encoding", "chunked")]));
+        assert!(response_is_sound(&[("content-length", "3")]));
+        assert!(!response_is_sound(&[("transfer-encoding", "foo, chunked")]));
+        assert!(!response_is_sound(&[("content-length", "3, 4")]));
+        assert!(!response_is_sound(&[("content-length", "3"), ("content-length", "3")]));
     }
 }

@@ -6,4 +6,5 @@
 pub mod forwarded;
 pub mod framing;
 pub mod strip;
+pub mod survey;
 pub mod trace;

@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::survey::One;
+
 /// Removed from every request: hop-by-hop fields, credentials, and framing that hyper makes anew.
 /// The order is that of the bits in [`request_bit`].
 static REQUEST: [HeaderName; 13] = [
@@ -20,7 +22,12 @@ static REQUEST: [HeaderName; 13] = [
     HeaderName::from_static("api-key"),
 ];
 
-fn request_bit(name: &str) -> u32 {
+/// The bit of `authorization`.
+pub const AUTHORIZATION: u32 = 1 << 10;
+
+/// The bit of a field that is removed from requests; 0 for any other.
+#[must_use]
+pub fn request_bit(name: &str) -> u32 {
     match name {
         "connection" => 1,
         "keep-alive" => 1 << 1,
@@ -32,7 +39,7 @@ fn request_bit(name: &str) -> u32 {
         "proxy-authorization" => 1 << 7,
         "http2-settings" => 1 << 8,
         "expect" => 1 << 9,
-        "authorization" => 1 << 10,
+        "authorization" => AUTHORIZATION,
         "x-api-key" => 1 << 11,
         "api-key" => 1 << 12,
         _ => 0,
@@ -61,12 +68,13 @@ fn response_bit(name: &str) -> u32 {
     }
 }
 
-/// Takes out of a request what must not pass. `configured` are the attach and identity headers of the whole configuration.
-/// `te: trailers` survives, since gRPC needs it (RFC 9110 section 10.1.4).
-pub fn strip_request(headers: &mut HeaderMap, configured: &[HeaderName]) {
-    let present = headers.keys().fold(0, |bits, name| bits | request_bit(name.as_str()));
+/// Takes out of a request what must not pass. `present` are the bits of the fields that are there, `configured` the attach and
+/// identity headers of the whole configuration. `te: trailers` survives, since gRPC needs it (RFC 9110 section 10.1.4).
+pub fn strip_request(headers: &mut HeaderMap, present: u32, configured: &[HeaderName]) {
     let wants_trailers = present & request_bit("te") != 0 && has_token(headers, &header::TE, "trailers");
-    remove_named_by_connection(headers, present & 1 != 0);
+    if present & request_bit("connection") != 0 {
+        remove_named_by_connection(headers);
+    }
     remove(headers, &REQUEST, present);
     for name in configured {
         headers.remove(name);
@@ -76,10 +84,42 @@ pub fn strip_request(headers: &mut HeaderMap, configured: &[HeaderName]) {
     }
 }
 
-/// Takes out of a response what must not pass.
-pub fn strip_response(headers: &mut HeaderMap) {
-    let present = headers.keys().fold(0, |bits, name| bits | response_bit(name.as_str()));
-    remove_named_by_connection(headers, present & 1 != 0);
+/// What stands in a response's head that matters to us.
+#[derive(Debug, Default)]
+pub struct ResponseSurvey<'h> {
+    /// `content-length`
+    pub content_length: One<'h>,
+    /// `transfer-encoding`
+    pub transfer_encoding: One<'h>,
+    /// `x-request-id` is there.
+    pub has_request_id: bool,
+    /// Bits of the fields that are removed.
+    pub present: u32,
+}
+
+/// Looks at every field of a response once.
+#[must_use]
+pub fn survey_response(headers: &HeaderMap) -> ResponseSurvey<'_> {
+    let mut survey = ResponseSurvey::default();
+    for (name, value) in headers {
+        match name.as_str() {
+            "content-length" => survey.content_length.add(value),
+            "transfer-encoding" => {
+                survey.transfer_encoding.add(value);
+                survey.present |= response_bit("transfer-encoding");
+            }
+            "x-request-id" => survey.has_request_id = true,
+            other => survey.present |= response_bit(other),
+        }
+    }
+    survey
+}
+
+/// Takes out of a response what must not pass. `present` is from [`survey_response`].
+pub fn strip_response(headers: &mut HeaderMap, present: u32) {
+    if present & response_bit("connection") != 0 {
+        remove_named_by_connection(headers);
+    }
     remove(headers, &RESPONSE, present);
 }
 
@@ -111,12 +151,12 @@ fn remove(headers: &mut HeaderMap, names: &[HeaderName], mut present: u32) {
 
 /// `Connection: x-a, x-b` makes `x-a` and `x-b` hop-by-hop too. What this proxy itself sets is set afterwards, so a caller
 /// cannot have it removed; framing and host are not the caller's to remove either.
-fn remove_named_by_connection(headers: &mut HeaderMap, present: bool) {
-    if !present {
-        return;
-    }
+fn remove_named_by_connection(headers: &mut HeaderMap) {
     let mut named = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
+        if matches!(value.as_bytes(), b"keep-alive" | b"close") {
+            continue;
+        }
         for token in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
             if token.is_empty() || token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") {
                 continue;
@@ -145,6 +185,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::proxy::headers::survey::Survey;
+
+    fn strip_all(headers: &mut HeaderMap, configured: &[HeaderName]) {
+        let present = Survey::of(headers).present.strip;
+        strip_request(headers, present, configured);
+    }
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -183,7 +229,7 @@ mod tests {
             ("x-auth-subject", "root"),
             ("accept", "*/*"),
         ]);
-        strip_request(&mut headers, &[HeaderName::from_static("x-auth-subject")]);
+        strip_all(&mut headers, &[HeaderName::from_static("x-auth-subject")]);
         assert_eq!(headers, map(&[("content-length", "3"), ("te", "trailers"), ("accept", "*/*")]));
     }
 
@@ -191,7 +237,8 @@ mod tests {
     fn response_fields_of_this_hop_are_removed() {
         let mut headers =
             map(&[("connection", "x-a"), ("x-a", "1"), ("keep-alive", "5"), ("ms-azureml-model-error-reason", "x")]);
-        strip_response(&mut headers);
+        let present = survey_response(&headers).present;
+        strip_response(&mut headers, present);
         assert_eq!(headers, map(&[("ms-azureml-model-error-reason", "x")]));
     }
 
@@ -213,12 +260,12 @@ mod tests {
                 headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
             }
             let configured = [HeaderName::from_static("x-id")];
-            strip_request(&mut headers, &configured);
+            strip_all(&mut headers, &configured);
             for name in ["authorization", "x-api-key", "api-key", "x-id", "connection"] {
                 prop_assert!(!headers.contains_key(name));
             }
             let once = headers.clone();
-            strip_request(&mut headers, &configured);
+            strip_all(&mut headers, &configured);
             prop_assert_eq!(headers, once);
         }
     }

@@ -23,6 +23,7 @@ const H2_CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// A connection with its HTTP handshake behind it.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one function call, once a connection")]
 pub enum Connected {
     /// HTTP/1.1.
     H1 {

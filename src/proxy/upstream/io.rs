@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -22,11 +22,13 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use crate::proxy::stream::read_into;
+use crate::proxy::stream::{Turns, read_into};
 
 /// What is known of an upstream connection from the outside. Relaxed throughout: stream and reader live on one worker.
 #[derive(Debug, Default)]
 pub struct UpstreamWatch {
+    /// Turns of the connection's task.
+    pub turns: Turns,
     read: AtomicU64,
     write_failed: AtomicBool,
 }
@@ -98,13 +100,15 @@ impl AsyncRead for Stream {
 pub struct UpstreamIo {
     stream: Stream,
     watch: Arc<UpstreamWatch>,
+    /// The turn in which there was nothing to read; 0 = none.
+    dry: u32,
 }
 
 impl UpstreamIo {
     /// Wraps a connected stream.
     #[must_use]
     pub const fn new(stream: Stream, watch: Arc<UpstreamWatch>) -> Self {
-        Self { stream, watch }
+        Self { stream, watch, dry: 0 }
     }
 
     /// The answer of a write, with errors kept back.
@@ -122,8 +126,15 @@ impl UpstreamIo {
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = ready!(read_into(Pin::new(&mut this.stream), cx, buf))?;
-        this.watch.read.store(this.watch.read.load(Relaxed) + read as u64, Relaxed);
+        let turn = this.watch.turns.present();
+        if turn != 0 && turn == this.dry {
+            return Poll::Pending;
+        }
+        let Poll::Ready(read) = read_into(Pin::new(&mut this.stream), cx, buf) else {
+            this.dry = turn;
+            return Poll::Pending;
+        };
+        this.watch.read.store(this.watch.read.load(Relaxed) + read? as u64, Relaxed);
         Poll::Ready(Ok(()))
     }
 }

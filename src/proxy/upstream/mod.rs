@@ -9,7 +9,10 @@ pub mod connect;
 pub mod io;
 pub mod pool;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue};
 use rustls_pki_types::ServerName;
@@ -68,6 +71,8 @@ pub struct Backend {
     pub max_age: Duration,
     /// Connections at once, of all workers together.
     pub connections: Arc<Semaphore>,
+    /// Requests that wait for one, of all workers. Relaxed; written only when there is no free one.
+    pub waiting: AtomicUsize,
 }
 
 /// HTTP spoken to an upstream.

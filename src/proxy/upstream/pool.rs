@@ -6,9 +6,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
+    pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Context,
+    time::Duration,
 };
 
 use http::{HeaderValue, Request, Response};
@@ -22,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    proxy::{body::RequestBody, reject::Reject, worker::Worker},
+    proxy::{body::RequestBody, quiet::QuietWaker, reject::Reject, worker::Worker},
     telemetry::metrics::{LocalGauge, Metrics},
 };
 
@@ -45,6 +48,10 @@ pub struct LocalBackend {
     changed: Notify,
     /// One connection is being made whose protocol decides whether others are needed.
     connecting: Cell<bool>,
+    /// Connections that could not be made: those who waited for one of them need not try it again one after the other.
+    failures: Cell<u64>,
+    /// Requests of this worker that wait for a connection under the cap.
+    waiting: Cell<usize>,
     /// What the last negotiation gave.
     speaks_h2: Cell<Option<bool>>,
     next_id: Cell<u64>,
@@ -116,6 +123,8 @@ impl LocalBackend {
             open: Cell::new(0),
             changed: Notify::new(),
             connecting: Cell::new(false),
+            failures: Cell::new(0),
+            waiting: Cell::new(0),
             speaks_h2: Cell::new(None),
             next_id: Cell::new(0),
             active_gauge: gauge("active"),
@@ -151,13 +160,18 @@ impl LocalBackend {
                 return Ok(lease);
             }
             if self.connecting.get() && self.speaks_h2.get() != Some(false) {
+                let failures = self.failures.get();
                 self.changed.notified().await;
+                if self.failures.get() != failures {
+                    return Err(Reject::UpstreamUnreachable);
+                }
                 continue;
             }
             let permit = match Arc::clone(&self.backend.connections).try_acquire_owned() {
                 Ok(permit) => permit,
                 Err(_) => {
                     worker.count_limit("upstream_max_connections");
+                    let _waiting = Waiting::join(self);
                     tokio::select! {
                         () = self.changed.notified() => continue,
                         permit = Arc::clone(&self.backend.connections).acquire_owned() => {
@@ -206,6 +220,7 @@ impl LocalBackend {
         let _turn = decides.then(|| Turn::take(self));
         let connected = connect::connect(&self.backend, worker).await.map_err(|error| {
             tracing::warn!(upstream = %self.backend.authority, error = %error, "cannot connect to an upstream");
+            self.failures.set(self.failures.get() + 1);
             Reject::UpstreamUnreachable
         })?;
         let born = worker.coarse_now();
@@ -214,8 +229,14 @@ impl LocalBackend {
         match connected {
             Connected::H1 { sender, driver, watch } => {
                 self.speaks_h2.set(Some(false));
+                let turns = Arc::clone(&watch);
                 self.drive(id, permit, async move {
-                    if let Err(error) = driver.await {
+                    let (mut driver, mut waker) = (driver, QuietWaker::default());
+                    let ended = poll_fn(|cx| {
+                        turns.turns.begin();
+                        Pin::new(&mut driver).poll(&mut Context::from_waker(waker.of(cx)))
+                    });
+                    if let Err(error) = ended.await {
                         tracing::debug!(%error, "upstream connection ended");
                     }
                 });
@@ -235,8 +256,8 @@ impl LocalBackend {
                 self.multiplexed.borrow_mut().push(Rc::clone(&h2));
                 self.drive(id, permit, async move {
                     let mut driver = driver;
-                    let ended = std::future::poll_fn(|cx| {
-                        let polled = std::pin::Pin::new(&mut driver).poll(cx);
+                    let ended = poll_fn(|cx| {
+                        let polled = Pin::new(&mut driver).poll(cx);
                         allowed.set(driver.current_max_send_streams());
                         polled
                     });
@@ -263,19 +284,47 @@ impl LocalBackend {
     }
 
     fn keep(&self, mut h1: H1, now: Moment) {
+        // Dropped, it makes room for the worker that waits.
+        if self.waiting.get() == 0 && self.is_wanted_elsewhere() {
+            return;
+        }
         h1.idle_since = now;
         self.idle.borrow_mut().push(h1);
         self.changed.notify_one();
     }
 
-    /// Called by the worker's sweep: closes what was idle too long or is too old.
+    /// Whether another worker waits for a connection under the cap.
+    fn is_wanted_elsewhere(&self) -> bool {
+        self.backend.waiting.load(Relaxed) > self.waiting.get()
+    }
+
+    /// Called by the worker's sweep: closes what was idle too long, is too old, or is idle while another worker waits for it.
     pub fn prune(&self, now: Moment) {
         let (idle, max_age) = (self.backend.idle, self.backend.max_age);
+        let idle = if self.is_wanted_elsewhere() { Duration::ZERO } else { idle };
         self.idle.borrow_mut().retain(|h1| now.since(h1.idle_since) < idle && now.since(h1.born) < max_age);
         self.multiplexed.borrow_mut().retain(|h2| {
             let quiet = h2.streams.get() == 0 && now.since(h2.idle_since.get()) >= idle;
             !quiet && now.since(h2.born) < max_age
         });
+    }
+}
+
+/// A request that waits for a connection under the cap.
+struct Waiting<'a>(&'a LocalBackend);
+
+impl<'a> Waiting<'a> {
+    fn join(pool: &'a LocalBackend) -> Self {
+        pool.waiting.set(pool.waiting.get() + 1);
+        pool.backend.waiting.fetch_add(1, Relaxed);
+        Self(pool)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+        self.0.backend.waiting.fetch_sub(1, Relaxed);
     }
 }
 

@@ -1,0 +1,61 @@
+//! Snapshots and heads for benchmarks.
+#![allow(dead_code, reason = "each benchmark uses its own part")]
+
+use http::request::Parts;
+use scoregate::{
+    config::{
+        self,
+        sources::{ProcessEnv, RealFiles},
+    },
+    control::build::Carried,
+    proxy::auth::digest,
+    snapshot::Snapshot,
+};
+
+pub(crate) const CALLER_KEY: &str = "bench-caller-key-0123456789abcdefghijklmnop";
+
+/// A snapshot with that many routes and caller keys, one of which is [`CALLER_KEY`].
+pub(crate) fn snapshot(routes: usize, keys: usize) -> Snapshot {
+    Carried::default().build(&configuration("127.0.0.1:9", routes, keys), 1, 2).unwrap()
+}
+
+/// The configuration of such a snapshot, with its upstream.
+pub(crate) fn configuration(upstream: &str, routes: usize, keys: usize) -> config::model::Config {
+    let hex = |key: &str| digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut text = format!(
+        "version: 1
+listeners: [{{ name: bench, address: 127.0.0.1:8080 }}]
+endpoints: {{ iris: {{ upstreams: [\"http://{upstream}/score\"], keys: {{ primary: {{ value: a-service-key-of-the-benchmark }} }} }} }}
+callers:
+  bench:
+    keys:
+      - {{ sha256: \"{}\" }}
+",
+        hex(CALLER_KEY)
+    );
+    for other in 1..keys {
+        text += &format!("      - {{ sha256: \"{}\" }}\n", hex(&format!("another key {other}")));
+    }
+    text += "routes:\n";
+    for route in 0..routes {
+        text += &format!("  - {{ match: {{ path_prefix: /service-{route} }}, callers: [bench], endpoint: iris }}\n");
+    }
+    config::parse(text.as_bytes(), "bench.yaml".as_ref(), &ProcessEnv, &RealFiles).unwrap().config
+}
+
+/// The head of a scoring request as Python's `requests` sends it.
+pub(crate) fn head(path: &str) -> Parts {
+    http::Request::post(path)
+        .header("host", "gate.example")
+        .header("user-agent", "python-requests/2.32.3")
+        .header("accept-encoding", "gzip, deflate")
+        .header("accept", "*/*")
+        .header("connection", "keep-alive")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {CALLER_KEY}"))
+        .header("content-length", "190")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0
+}

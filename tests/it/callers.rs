@@ -1,0 +1,138 @@
+//! Who is let in, through the whole gate.
+
+use std::time::Duration;
+
+use scoregate::{
+    clock::Clock,
+    config::model::{Caller, CallerKey, CallerKind},
+    proxy::auth::digest,
+};
+
+use crate::support::{
+    client::{self, Client, get, with},
+    gate::{self, CALLER_KEY, TestGate},
+    upstream::Upstream,
+};
+
+const ORIGIN: u64 = 1_800_000_000;
+
+fn without_key(path: &str) -> http::Request<client::AnyBody> {
+    let mut request = get(path);
+    request.headers_mut().remove("authorization");
+    request
+}
+
+fn keys(name: &str, keys: &[(&str, Option<u64>)]) -> Caller {
+    let keys = keys.iter().map(|(key, expires)| CallerKey { sha256: digest(key.as_bytes()), expires: *expires });
+    Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()) }
+}
+
+#[tokio::test]
+async fn every_way_of_showing_a_key_has_its_verdict() {
+    let upstream = Upstream::echo().await;
+    let mut config = gate::config(upstream.address);
+    config.callers.push(keys("team-b", &[("key-of-team-b", None)]));
+    config.callers.push(keys("team-c", &[("key-1-of-c", None), ("key-2-of-c", None)]));
+    config.routes[0] = gate::route("/", "iris", &["team-a", "team-c"]);
+    let gate = TestGate::start(config);
+    let upper = CALLER_KEY.to_uppercase();
+    for mut caller in Client::both(gate.address("public")).await {
+        for (fields, expected) in [
+            (vec![("authorization", format!("Bearer {CALLER_KEY}"))], (200, "none")),
+            (vec![("authorization", format!("bEARER {CALLER_KEY}"))], (200, "none")),
+            (vec![("x-api-key", CALLER_KEY.to_owned())], (200, "none")),
+            (vec![("authorization", "Bearer key-1-of-c".to_owned())], (200, "none")),
+            (vec![("authorization", "Bearer key-2-of-c".to_owned())], (200, "none")),
+            (vec![], (401, "caller_unknown")),
+            (vec![("authorization", String::new())], (401, "caller_unknown")),
+            (vec![("authorization", "Bearer ".to_owned())], (401, "caller_unknown")),
+            (vec![("authorization", CALLER_KEY.to_owned())], (401, "caller_unknown")),
+            (vec![("authorization", format!("Bearer  {CALLER_KEY}"))], (401, "caller_unknown")),
+            (vec![("authorization", format!("Basic {CALLER_KEY}"))], (401, "caller_unknown")),
+            (vec![("authorization", format!("Bearer {upper}"))], (401, "caller_unknown")),
+            (vec![("authorization", format!("Bearer {CALLER_KEY} x"))], (401, "caller_unknown")),
+            (vec![("api-key", CALLER_KEY.to_owned())], (401, "caller_unknown")),
+            (vec![("authorization", "Bearer key-of-team-b".to_owned())], (403, "caller_forbidden")),
+            (
+                vec![("authorization", format!("Bearer {CALLER_KEY}")), ("x-api-key", CALLER_KEY.to_owned())],
+                (400, "ambiguous_credentials"),
+            ),
+            (
+                vec![("authorization", format!("Bearer {CALLER_KEY}")), ("authorization", "Bearer x".to_owned())],
+                (400, "ambiguous_credentials"),
+            ),
+            (
+                vec![("authorization", format!("Bearer {CALLER_KEY}")), ("api-key", "x".to_owned())],
+                (400, "ambiguous_credentials"),
+            ),
+        ] {
+            let before = upstream.seen().len();
+            let mut asked = without_key("/score");
+            for (name, value) in &fields {
+                asked = with(asked, name, value);
+            }
+            let response = caller.send(asked).await;
+            let verdict = client::verdict(&response);
+            assert_eq!((verdict.0, verdict.1.as_str()), expected, "{fields:?} over {}", caller.name());
+            assert_eq!(response.headers().contains_key("www-authenticate"), expected.0 == 401);
+            assert_eq!(upstream.seen().len() - before, usize::from(expected.0 == 200));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_ends_with_its_time_on_a_live_connection() {
+    let upstream = Upstream::echo().await;
+    let mut config = gate::config(upstream.address);
+    config.timeouts.idle = Duration::from_secs(10_000);
+    config.callers[0] = keys("team-a", &[(CALLER_KEY, Some(ORIGIN + 100)), ("later", Some(ORIGIN + 1000))]);
+    let clock = Clock::manual(ORIGIN);
+    let gate = TestGate::start_with(config, clock.clone());
+    for mut caller in Client::both(gate.address("public")).await {
+        assert_eq!(caller.send(with(without_key("/score"), "authorization", "Bearer later")).await.status(), 200);
+    }
+    let mut both = Client::both(gate.address("public")).await;
+    for caller in &mut both {
+        assert_eq!(caller.send(get("/score")).await.status(), 200);
+    }
+    clock.advance(Duration::from_secs(99));
+    for caller in &mut both {
+        assert_eq!(caller.send(get("/score")).await.status(), 200);
+    }
+    clock.advance(Duration::from_secs(1));
+    for caller in &mut both {
+        assert_eq!(client::verdict(&caller.send(get("/score")).await), (401, "caller_expired".into()));
+        let later = with(without_key("/score"), "authorization", "Bearer later");
+        assert_eq!(caller.send(later).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn anonymous_callers_come_in_where_the_route_says_so_and_their_credentials_do_not_pass() {
+    let upstream = Upstream::echo().await;
+    let mut config = gate::config(upstream.address);
+    let mut open = gate::route("/open", "iris", &["anyone"]);
+    gate::forward_of(&mut open).attach = false;
+    let mixed = gate::route("/mixed", "iris", &["team-a", "anyone"]);
+    config.routes.extend([open, mixed]);
+    for route in &mut config.routes {
+        gate::forward_of(route).identity_header = Some("x-auth-subject".into());
+    }
+    let gate = TestGate::start(config);
+    for mut caller in Client::both(gate.address("public")).await {
+        for (asked, subject) in [
+            (without_key("/open"), "anyone"),
+            (get("/open"), "anyone"),
+            (with(without_key("/open"), "authorization", "Bearer nonsense"), "anyone"),
+            (without_key("/mixed"), "anyone"),
+            (get("/mixed"), "team-a"),
+        ] {
+            let path = asked.uri().path().to_owned();
+            assert_eq!(caller.send(asked).await.status(), 200);
+            let seen = upstream.seen().pop().unwrap();
+            assert_eq!(seen.header("x-auth-subject"), Some(subject), "{path}");
+            assert_eq!(seen.headers.contains_key("authorization"), path == "/mixed");
+        }
+        assert_eq!(caller.send(without_key("/score")).await.status(), 401);
+    }
+}
