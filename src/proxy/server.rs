@@ -5,6 +5,7 @@
 //! answer: our FIN, its remaining bytes, its FIN.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::{Future, poll_fn},
     os::fd::AsFd,
@@ -46,6 +47,8 @@ const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
 /// Response bytes buffered per HTTP/2 stream.
 const H2_SEND_BUFFER: usize = 64 << 10;
+/// How long a connection with nothing begun is kept when it is told to finish.
+const BUSY_CLIENT: Duration = Duration::from_millis(100);
 /// What HTTP/2 begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -117,7 +120,7 @@ async fn sniff(
         };
         let read = match read {
             Some(read) => read,
-            None if has_arrived(&tcp) => tcp.read_buf(&mut ahead).await,
+            None if arrives_soon(&tcp).await => tcp.read_buf(&mut ahead).await,
             None => {
                 close(connection, Stream::Plain(tcp)).await;
                 return Ok(None);
@@ -156,8 +159,11 @@ async fn serve_h1(
         .max_header_size(limits.head);
     loop {
         let io = ClientIo::new(stream, std::sync::Arc::clone(&connection.watch), ahead, Close::ByTask);
+        let said_close = Cell::new(false);
         let service = service_fn(|request: Request<Incoming>| async {
-            Ok::<_, Infallible>(pipeline::handle(worker, connection, request).await)
+            let response = pipeline::handle(worker, connection, request).await;
+            said_close.set(connection.leash.order() != Order::Go);
+            Ok::<_, Infallible>(response)
         });
         let mut told = connection.leash.order() == Order::Finish;
         let reuse = !told;
@@ -189,9 +195,9 @@ async fn serve_h1(
             }
             Err(_) => Err("io"),
         };
-        // Told to finish while idle: what has arrived meanwhile is still served.
-        let began = !parts.read_buf.is_empty() || has_arrived(stream.tcp());
-        if told && reuse && answered.is_ok() && began && !connection.watch.saw_eof() {
+        // Told to finish between two requests: the next one is still served, and its answer says `connection: close`.
+        let may_go_on = told && reuse && answered.is_ok() && !said_close.get() && !connection.watch.saw_eof();
+        if may_go_on && (!parts.read_buf.is_empty() || arrives_soon(stream.tcp()).await) {
             ahead = parts.read_buf;
             connection.watch.enter(Phase::Head);
             continue;
@@ -233,8 +239,13 @@ async fn serve_h2(
     ended.await.map_err(|_why| "h2")
 }
 
-/// Whether bytes wait in the kernel, whatever the runtime knows yet.
-fn has_arrived(tcp: &tokio::net::TcpStream) -> bool {
+/// Whether a request's first byte is there, or comes while a busy client would send its next one. Between a look into the kernel
+/// and a FIN this thread may be put aside, and a byte that came then would never be answered; a client that has been quiet
+/// for a while is unlikely to speak in that moment.
+async fn arrives_soon(tcp: &tokio::net::TcpStream) -> bool {
+    if let Ok(looked) = tokio::time::timeout(BUSY_CLIENT, tcp.peek(&mut [0])).await {
+        return looked.is_ok_and(|read| read > 0);
+    }
     let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
     rustix::net::recv(tcp.as_fd(), &mut [0_u8; 1], flags).is_ok_and(|(read, _)| read > 0)
 }
