@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -53,6 +54,7 @@ pub struct Options {
 pub fn run(options: Options) -> anyhow::Result<()> {
     // Fails only if a provider is installed already, and then it is this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -61,6 +63,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // A blocking read that hangs (a stalled network file system) must not hold the end up.
     runtime.shutdown_timeout(LAST_LINES);
     outcome
+}
+
+/// As many file descriptors as the process may have: the usual soft limit of 1,024 is a hundred callers and their upstreams.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused the acceptors refuse connections early and say so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {

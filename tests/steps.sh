@@ -92,7 +92,8 @@ tools() {
 }
 
 unit_and_integration() {
-    cargo test --locked
+    # Most of them wait rather than compute.
+    RUST_TEST_THREADS=16 cargo test --locked
 }
 
 documentation() {

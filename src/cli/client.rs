@@ -188,7 +188,6 @@ fn read<T: DeserializeOwned>(address: &AdminAddress, status: StatusCode, body: &
     };
     Err(match (status, error.code.as_str()) {
         (_, "config_invalid") => Stop::new(Exit::Config, error.message),
-        (_, "reload_busy") => Stop::new(Exit::Refused, error.message),
         (StatusCode::UNAUTHORIZED, _) => Stop::new(
             Exit::Refused,
             format_args!(
@@ -214,7 +213,7 @@ mod tests {
         let body = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"why","request_id":"r"}}}}"#);
         for (status, code, exit) in [
             (StatusCode::UNPROCESSABLE_ENTITY, "config_invalid", Exit::Config),
-            (StatusCode::CONFLICT, "reload_busy", Exit::Refused),
+            (StatusCode::CONFLICT, "reload_not_drained", Exit::Failed),
             (StatusCode::UNAUTHORIZED, "unauthorized", Exit::Refused),
             (StatusCode::FORBIDDEN, "no_admin_token", Exit::Refused),
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", Exit::Failed),

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fmt::Debug};
 
-use crate::config::model::{Caller, CallerKind, Config, Credential, Endpoint, Listener};
+use rustls_pki_types::TrustAnchor;
+
+use crate::config::model::{Caller, CallerKind, ClientAuth, Config, Credential, Endpoint, Listener, ListenerTls};
 
 /// What became different, a line each; empty where nothing did.
 #[must_use]
@@ -43,7 +45,13 @@ pub fn needs_restart(before: &Config, after: &Config) -> Vec<String> {
         );
     }
     let admin = |config: &Config| {
-        (config.admin.socket.clone(), config.admin.address, config.admin.token.clone(), config.health)
+        (
+            config.admin.socket.clone(),
+            config.admin.address,
+            config.admin.token.clone(),
+            config.health,
+            tls_face(config.admin.tls.as_ref()),
+        )
     };
     if admin(before) != admin(after) {
         lines.push("admin, health: the admin side cannot move while it runs; restart scoregate".to_owned());
@@ -91,21 +99,22 @@ fn caller_difference(before: &Caller, after: &Caller) -> Option<&'static str> {
 }
 
 fn listener_difference(before: &Listener, after: &Listener) -> Option<&'static str> {
-    let digests = |listener: &Listener| {
-        listener.tls.as_ref().map(|tls| tls.certificates.iter().map(|c| c.digest).collect::<Vec<_>>())
-    };
-    if digests(before) != digests(after) {
-        return Some("has other certificates");
+    if tls_face(before.tls.as_ref()) != tls_face(after.tls.as_ref()) {
+        return Some("has other certificates or client CAs");
     }
-    let client_ca =
-        |listener: &Listener| listener.tls.as_ref().and_then(|tls| Some(tls.client_ca.as_ref()?.roots.clone()));
-    if client_ca(before) != client_ca(after) {
-        return Some("trusts other client CAs");
-    }
-    let rest = |l: &Listener| {
-        format!("{:?}", (l.h1, l.h2, &l.hosts, &l.trusted_proxies, l.half_close, l.tls.as_ref().map(|t| t.client_auth)))
-    };
+    let rest = |l: &Listener| format!("{:?}", (l.h1, l.h2, &l.hosts, &l.trusted_proxies, l.half_close));
     (rest(before) != rest(after)).then_some("changed")
+}
+
+/// Digests of certificates, demand for client certificates, and the CAs they must come from.
+type TlsFace = (Vec<[u8; 32]>, ClientAuth, Option<Vec<TrustAnchor<'static>>>);
+
+/// What makes one TLS configuration different from another.
+fn tls_face(tls: Option<&ListenerTls>) -> Option<TlsFace> {
+    tls.map(|tls| {
+        let certificates = tls.certificates.iter().map(|certificate| certificate.digest).collect();
+        (certificates, tls.client_auth, tls.client_ca.as_ref().map(|roots| roots.roots.clone()))
+    })
 }
 
 /// Secrets are equal here whatever they are: their `Debug` says nothing. Who holds one compares it first.

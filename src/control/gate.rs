@@ -199,13 +199,13 @@ impl Gate {
         self.note_reload(&published);
         let mut report = published?;
         if publish::await_seen(&self.workers, report.generation, SEEN_PATIENCE).await.is_err() {
-            return Err(internal("a worker did not take the new configuration up in time".to_owned()));
+            return Err(not_drained("a worker did not take the new configuration up in time".to_owned()));
         }
         if drained {
             let longest = longest_request(&self.in_force()) + DRAINED_MARGIN;
             if publish::await_drained(&self.workers, report.generation, longest).await.is_err() {
-                return Err(internal(format!(
-                    "requests with an earlier key are still without an answer after {longest:?}"
+                return Err(not_drained(format!(
+                    "requests with an earlier key are without an answer after {longest:?}: change no key at the service yet"
                 )));
             }
             report.drained = true;
@@ -441,6 +441,10 @@ fn longest_request(config: &Config) -> Duration {
 
 fn refused(faults: Vec<String>) -> ReloadError {
     ReloadError { kind: ReloadErrorKind::Config, faults }
+}
+
+fn not_drained(fault: String) -> ReloadError {
+    ReloadError { kind: ReloadErrorKind::NotDrained, faults: vec![fault] }
 }
 
 fn internal(fault: String) -> ReloadError {

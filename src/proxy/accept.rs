@@ -177,6 +177,8 @@ impl Acceptor {
                     drop(spare.take());
                     drop(socket.accept());
                     spare = File::open("/dev/null").ok();
+                    // Somebody else took the descriptor: asking again at once would only burn a core.
+                    resting = spare.is_none();
                     self.metrics.limit_hits.with_label_values(&["descriptors"]).inc();
                     tracing::error!(
                         listener = self.name,

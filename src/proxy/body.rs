@@ -103,6 +103,11 @@ impl Upload {
         }
     }
 
+    /// Whether the caller has sent all of it.
+    pub fn is_whole(&self) -> bool {
+        self.incoming.as_ref().is_some_and(Body::is_end_stream)
+    }
+
     /// No further frame is wanted: the caller's connection is told so, and a sending that is still going breaks off.
     pub fn close(&mut self, worker: &Worker) {
         self.incoming = None;

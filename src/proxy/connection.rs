@@ -37,6 +37,8 @@ pub struct Connection {
     pub watch: Arc<IoWatch>,
     /// The leash on its task.
     pub leash: Rc<Leash>,
+    /// The last request's body was not read to its end: what comes next on an HTTP/1 connection is not a head.
+    pub unread: Cell<bool>,
     /// The digest of the key it showed last.
     pub memo: DigestMemo,
     /// Its requests are HTTP/1.0: only the close tells the end of an answer without a length.
@@ -57,6 +59,7 @@ impl Connection {
             tls,
             watch,
             leash: Rc::default(),
+            unread: Cell::new(false),
             memo: DigestMemo::default(),
             old: Cell::new(false),
             in_flight: Cell::new(0),

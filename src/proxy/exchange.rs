@@ -205,8 +205,10 @@ impl Exchange {
     }
 
     /// The response head was handed to the caller: from here `stream_idle` and `stall` hold.
-    pub fn head_sent(&self) {
+    /// Until its body is asked for it is the caller's turn: one whose HTTP/2 window is shut never asks.
+    pub fn head_sent(&self, now: Moment) {
         self.stage.set(Stage::Streaming { upstream_since: None });
+        self.reading.wait(now);
     }
 
     /// It is the upstream's turn to send.
@@ -260,10 +262,14 @@ impl Exchange {
 
     /// Called by the worker's sweep. Names the time-out that ran out, if one did.
     pub fn judge(&self, now: Moment) -> Option<&'static str> {
+        let stall = self.deadlines.stall;
         if self.verdict.get().is_some() {
+            // Its answer is under way, or was cut; a caller that does not read even that is dropped.
+            if self.reading.too_slow(now, stall) {
+                self.leash.cut();
+            }
             return None;
         }
-        let stall = self.deadlines.stall;
         if let Ok(upload) = self.upload.try_borrow() {
             upload.lose_patience(now, EXPECT_PATIENCE);
         }
@@ -272,7 +278,7 @@ impl Exchange {
                 self.condemn(Reject::RequestTimeout, "stall")
             }
             Stage::Awaiting { until } if now >= until => self.condemn(Reject::UpstreamTimeout, "request"),
-            Stage::Streaming { .. } if self.sending.too_slow(now, stall) || self.reading.too_slow(now, stall) => {
+            Stage::Streaming { .. } if self.reading.too_slow(now, stall) => {
                 self.leash.cut();
                 self.condemn(Reject::RequestTimeout, "stall")
             }

@@ -135,7 +135,7 @@ pub async fn forward(
         }
         exchange.upload.borrow_mut().begin_sending();
         let spare = may_repeat.then(|| head.clone());
-        let mut request = address(head, &lease, &outbound, &exchange, has_body);
+        let mut request = address(head, &lease, &outbound, &exchange, has_body)?;
         if expects && !lease.is_h2() {
             await_continue(&mut request, &exchange);
         }
@@ -235,18 +235,22 @@ fn address(
     outbound: &Outbound,
     exchange: &Rc<Exchange>,
     has_body: bool,
-) -> Request<RequestBody> {
+) -> Result<Request<RequestBody>, Reject> {
     let backend = lease.backend();
-    let target = target(&head.uri, outbound.path.as_deref(), &backend.base);
+    let target = target(&head.uri, outbound.path.as_deref(), &backend.base)?;
     head.uri = if lease.is_h2() {
         head.version = Version::HTTP_2;
         head.headers.remove(header::HOST);
         let scheme = if backend.tls.is_some() { "https" } else { "http" };
         let uri = Uri::builder().scheme(scheme).authority(backend.authority.clone()).path_and_query(target);
-        uri.build().unwrap_or_default()
+        uri.build().map_err(|_too_long| Reject::RequestHeadTooLarge)?
     } else {
         head.version = Version::HTTP_11;
         head.headers.insert(header::HOST, lease.host());
+        if has_body && outbound.content_length.is_none() {
+            // hyper sends no body of unknown length with GET or HEAD unless told so.
+            head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         // hyper writes only those trailers that are announced.
         if has_body && !outbound.trailers.is_empty() && outbound.content_length.is_none() {
             announce_trailers(&mut head.headers, &outbound.trailers);
@@ -256,7 +260,7 @@ fn address(
     head.extensions.clear();
     let body =
         if has_body { RequestBody::upload(Rc::clone(exchange), outbound.content_length) } else { RequestBody::Empty };
-    Request::from_parts(head, body)
+    Ok(Request::from_parts(head, body))
 }
 
 fn announce_trailers(headers: &mut HeaderMap, allowed: &[HeaderName]) {
@@ -269,6 +273,7 @@ fn announce_trailers(headers: &mut HeaderMap, allowed: &[HeaderName]) {
 /// Takes back what [`address`] did, so that the head can be pointed at another upstream.
 fn unaddress(head: &mut Parts, lease: &Lease, outbound: &mut Outbound) {
     head.headers.remove(header::EXPECT);
+    head.headers.remove(header::TRANSFER_ENCODING);
     if outbound.path.is_none()
         && let Some(below) = head.uri.path().strip_prefix(&*lease.backend().base)
     {
@@ -277,9 +282,9 @@ fn unaddress(head: &mut Parts, lease: &Lease, outbound: &mut Outbound) {
 }
 
 /// Base and path joined, with the query as it came.
-fn target(uri: &Uri, path: Option<&str>, base: &str) -> PathAndQuery {
+fn target(uri: &Uri, path: Option<&str>, base: &str) -> Result<PathAndQuery, Reject> {
     if let (None, "/", Some(own)) = (path, base, uri.path_and_query()) {
-        return own.clone();
+        return Ok(own.clone());
     }
     let path = path.unwrap_or(uri.path());
     let below = path.strip_prefix('/').unwrap_or(path);
@@ -291,8 +296,8 @@ fn target(uri: &Uri, path: Option<&str>, base: &str) -> PathAndQuery {
         target.push('?');
         target.push_str(query);
     }
-    // Both parts were parsed as paths before; joined they are one still.
-    PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)).unwrap_or(PathAndQuery::from_static("/"))
+    // Escaped and joined it may be longer than a target can be (65,534 bytes): never anything but what was asked for.
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)).map_err(|_too_long| Reject::RequestHeadTooLarge)
 }
 
 /// Attaches what the endpoint's service wants now: the present view is asked for each sending. Whatever it says, the caller's
@@ -350,7 +355,7 @@ impl Answer {
     pub fn respond(self, exchange: Watched) -> Response<ResponseBody> {
         let Self { mut response, lease } = self;
         exchange.0.record.status.set(response.status().as_u16());
-        exchange.0.head_sent();
+        exchange.0.head_sent(exchange.0.worker.coarse_now());
         *response.version_mut() = Version::HTTP_11;
         response.map(|incoming| ResponseBody::upstream(exchange, incoming, lease))
     }
@@ -376,7 +381,14 @@ mod tests {
             ("http://h/score?q", None, "/", "/score?q"),
         ] {
             let uri: Uri = uri.parse().expect("uri");
-            assert_eq!(target(&uri, path, base).as_str(), expected);
+            assert_eq!(target(&uri, path, base).expect("short").as_str(), expected);
         }
+    }
+
+    #[test]
+    fn a_target_that_grew_too_long_is_refused_and_never_another_one() {
+        let uri = Uri::from_static("/iris");
+        let grown = "/%7B".repeat(20_000);
+        assert_eq!(target(&uri, Some(&grown), "/"), Err(Reject::RequestHeadTooLarge));
     }
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use http::{HeaderValue, Request, Response, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{
@@ -31,6 +32,7 @@ pub async fn handle(
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
     let grpc = survey.is_grpc();
+    connection.unread.set(!body.is_end_stream());
     if head.version == Version::HTTP_10 {
         connection.old.set(true);
     }

@@ -23,6 +23,7 @@ pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Response<Re
     record.reject.set(Some(reject));
     let status = if manner.grpc { StatusCode::OK } else { reject.status() };
     record.status.set(status.as_u16());
+    exchange.0.head_sent(exchange.0.worker.coarse_now());
     let request_id = exchange.0.request_id.clone();
     let body = if manner.grpc { Bytes::new() } else { json(reject, &request_id) };
     let mut response = Response::new(ResponseBody::full(exchange, body));

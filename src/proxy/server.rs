@@ -196,7 +196,12 @@ async fn serve_h1(
             Err(_) => Err("io"),
         };
         // Told to finish between two requests: the next one is still served, and its answer says `connection: close`.
-        let may_go_on = told && reuse && answered.is_ok() && !said_close.get() && !connection.watch.saw_eof();
+        let may_go_on = told
+            && reuse
+            && answered.is_ok()
+            && !said_close.get()
+            && !connection.unread.get()
+            && !connection.watch.saw_eof();
         if may_go_on && (!parts.read_buf.is_empty() || arrives_soon(stream.tcp()).await) {
             ahead = parts.read_buf;
             connection.watch.enter(Phase::Head);

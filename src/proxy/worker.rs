@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc};
 pub use super::view::RouteMeter;
 use super::{
     accept::Accepted,
-    connection::{Connection, Leash, Order},
+    connection::{Connection, Leash},
     endpoint::LocalEndpoint,
     exchange::{Exchange, Logged},
     reject::Reject,
@@ -116,7 +116,6 @@ pub struct Worker {
     awaiting_drain: RefCell<Vec<mpsc::UnboundedSender<Seen>>>,
     draining: Cell<bool>,
     stirred: Notify,
-    idle: Notify,
 }
 
 /// A listener and a route, by name: what is counted survives a reload.
@@ -181,7 +180,6 @@ impl Worker {
             awaiting_drain: RefCell::default(),
             draining: Cell::new(false),
             stirred: Notify::new(),
-            idle: Notify::new(),
             shared,
         });
         worker.adopt(&snapshot);
@@ -383,6 +381,9 @@ impl Worker {
     /// An exchange is over: counted, logged, forgotten.
     pub fn finish(&self, exchange: &Exchange) {
         if let Ok(mut upload) = exchange.upload.try_borrow_mut() {
+            if upload.is_whole() {
+                exchange.connection.unread.set(false);
+            }
             upload.close(self);
         }
         drop(exchange.place.take());
@@ -432,7 +433,6 @@ impl Worker {
             let stirred = self.stirred.notified();
             if self.is_quiet() {
                 self.flush();
-                self.idle.notify_waiters();
                 stirred.await;
             }
             tokio::time::sleep(self.sweep_interval()).await;
@@ -528,11 +528,6 @@ impl Worker {
                 let _ = waiting.send(self.seen());
             }
         }
-    }
-
-    /// Connections that are open, by what they were told.
-    pub fn has_order(&self, order: Order) -> usize {
-        self.connections.borrow().iter().filter(|(_, c)| c.leash.order() == order).count()
     }
 }
 

@@ -54,7 +54,7 @@ async fn a_reload_that_fails_says_why() {
     let faults = vec!["gate.yaml:3:1: found x, expected y".to_owned(), "gate.yaml:9:2: found z".to_owned()];
     for (kind, status, code) in [
         (ReloadErrorKind::Config, 422, "config_invalid"),
-        (ReloadErrorKind::Busy, 409, "reload_busy"),
+        (ReloadErrorKind::NotDrained, 409, "reload_not_drained"),
         (ReloadErrorKind::Internal, 500, "internal"),
     ] {
         *running.fake.reload.lock().unwrap() = Some(ReloadError { kind, faults: faults.clone() });

@@ -26,7 +26,8 @@ async fn neither_a_written_nor_a_made_token_is_ever_shown() {
     let writer = lines.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    let logging = tracing::subscriber::set_default(subscriber);
+    // For the whole process: a subscriber of one thread misses events whose call sites another thread came upon first.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let written = setting().start().await;
     let mut made = setting();
@@ -52,7 +53,6 @@ async fn neither_a_written_nor_a_made_token_is_ever_shown() {
     assert!(!format!("{:?}", written.handle).contains(CANARY));
     written.handle.stop().await;
     made.handle.stop().await;
-    drop(logging);
 
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("made an admin token") && log.contains("a reload was asked for"), "{log}");

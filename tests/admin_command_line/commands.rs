@@ -103,7 +103,8 @@ async fn a_reload_says_what_changed_and_its_failure_has_its_code() {
     let running = setting().start().await;
     let done = ask(&running, &["reload", "--drained"]).await;
     assert_eq!((done.code, done.out.lines().last()), (0, Some("  routes")), "{done:?}");
-    for (kind, code) in [(ReloadErrorKind::Config, 3), (ReloadErrorKind::Busy, 5), (ReloadErrorKind::Internal, 1)] {
+    for (kind, code) in [(ReloadErrorKind::Config, 3), (ReloadErrorKind::NotDrained, 1), (ReloadErrorKind::Internal, 1)]
+    {
         let faults = vec!["gate.yaml:3:1: found x".to_owned(), "gate.yaml:9:2: found z".to_owned()];
         *running.fake.reload.lock().unwrap() = Some(ReloadError { kind, faults });
         let failed = ask(&running, &["reload"]).await;

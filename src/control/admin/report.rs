@@ -145,7 +145,7 @@ pub struct ReloadReport {
     pub drained: bool,
 }
 
-/// Why a reload did not happen. The old configuration is still served.
+/// Why a reload did not do what was asked; the kind says which configuration is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReloadError {
     /// Whose fault it is.
@@ -159,8 +159,9 @@ pub struct ReloadError {
 pub enum ReloadErrorKind {
     /// The configuration is wrong: 422 `config_invalid`.
     Config,
-    /// Another reload is under way: 409 `reload_busy`.
-    Busy,
+    /// The new configuration is served, but requests that hold an earlier key are still without an answer: 409
+    /// `reload_not_drained`.
+    NotDrained,
     /// Something of ours: 500 `internal`.
     Internal,
 }
@@ -169,7 +170,7 @@ impl fmt::Display for ReloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             ReloadErrorKind::Config => "the configuration is wrong; the old one is still served",
-            ReloadErrorKind::Busy => "another reload is under way; try again when it has ended",
+            ReloadErrorKind::NotDrained => "the new configuration is served, but earlier keys are still in use",
             ReloadErrorKind::Internal => "the reload failed; the old configuration is still served",
         })?;
         self.faults.iter().try_for_each(|fault| write!(f, "\n{fault}"))

@@ -115,7 +115,7 @@ async fn reload(State(operations): State<SharedOperations>, RawQuery(query): Raw
     };
     let (status, code) = match error.kind {
         ReloadErrorKind::Config => (StatusCode::UNPROCESSABLE_ENTITY, "config_invalid"),
-        ReloadErrorKind::Busy => (StatusCode::CONFLICT, "reload_busy"),
+        ReloadErrorKind::NotDrained => (StatusCode::CONFLICT, "reload_not_drained"),
         ReloadErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     };
     let message = error.to_string();

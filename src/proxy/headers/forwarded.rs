@@ -11,7 +11,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// The hop before this one.
 #[derive(Debug)]
 pub struct PreviousHop<'a> {
-    /// `forwarded` or `x-forwarded-for` stands in the head.
+    /// `forwarded`, `x-real-ip` or any `x-forwarded-…` stands in the head.
     pub claims: bool,
     /// Its address, as text.
     pub address: &'a HeaderValue,
@@ -43,7 +43,7 @@ pub fn set_forwarded(headers: &mut HeaderMap, hop: PreviousHop<'_>) {
         }
     } else {
         if claims {
-            headers.remove(header::FORWARDED);
+            remove_claims(headers);
         }
         headers.insert(X_FORWARDED_FOR, address.clone());
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
@@ -55,6 +55,17 @@ pub fn set_forwarded(headers: &mut HeaderMap, hop: PreviousHop<'_>) {
         _ => "1.1 scoregate",
     });
     headers.append(header::VIA, via);
+}
+
+/// Whatever a stranger says of where its request came from.
+fn remove_claims(headers: &mut HeaderMap) {
+    let is_claim = |name: &&HeaderName| {
+        matches!(name.as_str(), "forwarded" | "x-real-ip") || name.as_str().starts_with("x-forwarded-")
+    };
+    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
 }
 
 /// Joins the values of a field that is there and adds an element; a field that is not there stays away.
@@ -123,6 +134,13 @@ mod tests {
 
     #[test]
     fn what_a_stranger_says_of_itself_is_replaced() {
+        let spoofed =
+            [("x-forwarded-port", "1"), ("x-real-ip", "6.6.6.6"), ("x-forwarded-prefix", "/admin"), ("accept", "*/*")];
+        assert!(
+            forwarded(false, &spoofed)
+                .iter()
+                .all(|line| !line.contains("port") && !line.contains("real") && !line.contains("prefix"))
+        );
         assert_eq!(
             forwarded(false, &SPOOFED),
             [

@@ -79,7 +79,7 @@ pub struct Survey<'h> {
 pub struct Present {
     /// Bits of [`strip`].
     pub strip: u32,
-    /// `forwarded` or `x-forwarded-for`
+    /// `forwarded`, `x-real-ip` or any `x-forwarded-…`
     pub forwarded: bool,
     /// `x-ms-client-request-id`, `x-ms-request-id` or `traceparent`
     pub trace: bool,
@@ -104,9 +104,10 @@ impl<'h> Survey<'h> {
                 "transfer-encoding" => survey.transfer_encoding.add(value),
                 "expect" => survey.expect.add(value),
                 "cookie" => survey.cookie.add(value),
-                "forwarded" | "x-forwarded-for" => survey.present.forwarded = true,
+                "forwarded" | "x-forwarded-for" | "x-real-ip" => survey.present.forwarded = true,
                 "x-ms-client-request-id" | "x-ms-request-id" | "traceparent" => survey.present.trace = true,
                 // CGI-like servers read `x_auth` and `x.auth` as `x-auth`: a way around the removal of identity headers.
+                _ if name.starts_with("x-forwarded-") => survey.present.forwarded = true,
                 _ => survey.ambiguous_name |= name.bytes().any(|b| b == b'_' || b == b'.'),
             }
             survey.present.strip |= strip::request_bit(name);

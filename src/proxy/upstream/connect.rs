@@ -1,8 +1,9 @@
 //! Making a connection to an upstream: name, TCP, TLS, HTTP handshake, all within `timeouts.connect`.
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::client::conn;
+use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -19,8 +20,14 @@ use crate::proxy::{
 /// Read buffer of an HTTP/1.1 connection, bytes: the most of a response that waits in memory while the caller reads slowly.
 const H1_BUFFER: usize = 48 << 10;
 /// HTTP/2 windows, bytes: Envoy's edge advice is 64 KiB a stream and 1 MiB a connection; measured in benches/README.md.
-const H2_STREAM_WINDOW: u32 = 256 << 10;
-const H2_CONNECTION_WINDOW: u32 = 1 << 20;
+const H2_STREAM_WINDOW: u32 = 64 << 10;
+/// Room for every stream's window: a caller that reads slowly must not stop the answers of others on the same connection.
+const H2_CONNECTION_WINDOW: u32 = 100 * H2_STREAM_WINDOW;
+/// Request bytes buffered per HTTP/2 stream.
+const H2_SEND_BUFFER: usize = 64 << 10;
+/// A connection with requests on it that answers no PING is dead, and is given up with them.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection with its HTTP handshake behind it.
 #[derive(Debug)]
@@ -96,6 +103,10 @@ async fn establish(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, 
         let (sender, driver) = conn::http2::Builder::new(worker.executor())
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .max_send_buf_size(H2_SEND_BUFFER)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_PATIENCE)
             .handshake(io)
             .await
             .map_err(ConnectError::Http)?;
