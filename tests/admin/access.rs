@@ -10,7 +10,13 @@ use tokio_rustls::TlsConnector;
 use crate::support::{Answer, Ask, CANARY, Running, free_port, refused, setting};
 
 const OPEN: [&str; 4] = ["/livez", "/readyz", "/metrics", "/status"];
-const GUARDED: [(&str, &str); 4] = [("GET", "/config"), ("POST", "/reload"), ("POST", "/drain"), ("PUT", "/log-level")];
+const GUARDED: [(&str, &str); 5] = [
+    ("GET", "/endpoints/iris/keys"),
+    ("GET", "/config"),
+    ("POST", "/reload"),
+    ("POST", "/drain"),
+    ("PUT", "/log-level"),
+];
 
 #[tokio::test]
 async fn on_loopback_the_open_paths_want_no_token_and_the_others_do() {

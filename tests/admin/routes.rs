@@ -38,6 +38,16 @@ async fn status_and_config_are_read() {
 }
 
 #[tokio::test]
+async fn an_endpoints_keys_are_told_by_their_fingerprints() {
+    let running = setting().start().await;
+    let answer = running.ask_socket("GET", "/endpoints/iris/keys").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["slots"][0]["fingerprint"], "0011aabb");
+    let unknown = running.ask_socket("GET", "/endpoints/rose/keys").await;
+    assert_eq!((unknown.status.as_u16(), unknown.json()["error"]["code"].as_str()), (404, Some("no_endpoint")));
+}
+
+#[tokio::test]
 async fn a_reload_says_what_changed() {
     let running = setting().start().await;
     let report: ReloadReport = serde_json::from_str(&running.ask_socket("POST", "/reload").await.body).unwrap();

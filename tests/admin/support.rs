@@ -15,7 +15,7 @@ use scoregate::{
     control::admin::{
         AdminHandle, BoxFuture, Listening, Operations,
         places::Fallbacks,
-        report::{EndpointReady, ReadyReport, ReloadError, ReloadReport, Status},
+        report::{EndpointReady, EndpointStatus, ReadyReport, ReloadError, ReloadReport, SlotStatus, Status},
         serve,
     },
     secret::Secret,
@@ -67,7 +67,19 @@ impl Operations for Fake {
             generation: 9,
             draining: false,
             listeners: vec![],
-            endpoints: vec![],
+            endpoints: vec![EndpointStatus {
+                name: "iris".into(),
+                ready: true,
+                upstreams: vec![],
+                slots: vec![SlotStatus {
+                    slot: "primary".into(),
+                    active: true,
+                    fingerprint: Some("0011aabb".into()),
+                    age_seconds: 3,
+                    generation: 2,
+                }],
+                in_flight: 0,
+            }],
             workers: vec![],
             last_reload: None,
         }

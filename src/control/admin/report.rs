@@ -72,6 +72,17 @@ pub struct SlotStatus {
     pub generation: u64,
 }
 
+/// `GET /endpoints/{endpoint}/keys`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointKeys {
+    /// Which endpoint.
+    pub endpoint: String,
+    /// Generation of the snapshot that attaches them.
+    pub generation: u64,
+    /// Its keys; empty when it attaches nothing.
+    pub slots: Vec<SlotStatus>,
+}
+
 /// One data-plane thread of [`Status`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{RawQuery, State, rejection::JsonRejection},
+    extract::{Path, RawQuery, State, rejection::JsonRejection},
     http::{StatusCode, header},
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
@@ -19,7 +19,7 @@ use super::{
     SharedOperations,
     failure::{self, Failure},
     guard::{self, Gate},
-    report::{LogLevel, ReloadErrorKind},
+    report::{EndpointKeys, LogLevel, ReloadErrorKind},
 };
 use crate::telemetry::logs;
 
@@ -27,8 +27,8 @@ use crate::telemetry::logs;
 const BODY_BYTES: usize = 64 << 10;
 /// Everything but a reload is answered from memory.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// A drained reload waits for the slowest request, which may take minutes.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(600);
+/// A drained reload waits for the slowest request, however long its route allows; it has a deadline of its own.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// For kubelet and Prometheus: nothing secret, so no token, and any `Host`, since they come by the name of a service.
 pub(super) fn health(operations: SharedOperations) -> Router {
@@ -68,6 +68,7 @@ fn open() -> Router<SharedOperations> {
 fn guarded() -> Router<SharedOperations> {
     let quick = Router::new()
         .route("/config", get(config))
+        .route("/endpoints/{endpoint}/keys", get(keys))
         .route("/drain", post(drain))
         .route("/log-level", put(set_log_level))
         .route_layer(time_out(REQUEST_TIMEOUT));
@@ -104,6 +105,22 @@ async fn status(State(operations): State<SharedOperations>) -> Response {
 
 async fn config(State(operations): State<SharedOperations>) -> Response {
     Json(operations.config()).into_response()
+}
+
+/// What is known of an endpoint's keys: fingerprints, ages, generations; never a value.
+async fn keys(State(operations): State<SharedOperations>, Path(name): Path<String>) -> Result<Response, Failure> {
+    let status = operations.status();
+    match status.endpoints.into_iter().find(|endpoint| endpoint.name == name) {
+        Some(endpoint) => {
+            let report = EndpointKeys { endpoint: name, generation: status.generation, slots: endpoint.slots };
+            Ok(Json(report).into_response())
+        }
+        None => Err(Failure::new(
+            StatusCode::NOT_FOUND,
+            "no_endpoint",
+            "the configuration has no endpoint of this name: `scoregate status` lists them",
+        )),
+    }
 }
 
 async fn reload(State(operations): State<SharedOperations>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
