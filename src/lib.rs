@@ -20,7 +20,9 @@ pub mod run;
 pub mod proxy;
 // -- shared values --
 pub mod clock;
+pub mod digest;
 pub mod ids;
+pub mod random;
 pub mod secret;
 pub mod snapshot;
 pub mod telemetry;

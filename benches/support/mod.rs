@@ -8,7 +8,7 @@ use scoregate::{
         sources::{ProcessEnv, RealFiles},
     },
     control::build::Carried,
-    proxy::auth::digest,
+    digest::sha256,
     snapshot::Snapshot,
 };
 
@@ -21,7 +21,7 @@ pub(crate) fn snapshot(routes: usize, keys: usize) -> Snapshot {
 
 /// The configuration of such a snapshot, with its upstream.
 pub(crate) fn configuration(upstream: &str, routes: usize, keys: usize) -> config::model::Config {
-    let hex = |key: &str| digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |key: &str| sha256(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut text = format!(
         "version: 1
 listeners: [{{ name: bench, address: 127.0.0.1:8080 }}]

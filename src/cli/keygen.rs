@@ -2,16 +2,15 @@
 
 use std::fmt::Write as _;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
 
 use super::{Output, exit::Stop, output};
-use crate::control::random_key;
+use crate::{control::random_key, digest::sha256};
 
 pub(super) fn run(output: Output) -> Result<(), Stop> {
     let key = random_key::new().map_err(|error| Stop::failed(format_args!("{error:#}")))?;
     let text = std::str::from_utf8(key.expose_bytes()).map_err(Stop::failed)?;
-    let generated = Generated { key: text, sha256: hex(digest(&SHA256, key.expose_bytes()).as_ref()) };
+    let generated = Generated { key: text, sha256: hex(&sha256(key.expose_bytes())) };
     match output {
         Output::Text => output::print(&generated.to_text()),
         Output::Json => output::print_json(&generated),

@@ -205,7 +205,7 @@ impl Carried {
             bail!("the key has characters that cannot stand in a header")
         };
         value.set_sensitive(true);
-        let digest = (id, crate::proxy::auth::digest(&text));
+        let digest = (id, crate::digest::sha256(&text));
         let value_id = before.values.get(&digest).copied().unwrap_or_else(ValueId::fresh);
         self.values.insert(digest, value_id);
         Ok(Some(Credential { header, value, id: value_id }))

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use anyhow::ensure;
+use anyhow::Context;
 use aws_lc_rs::hmac;
 
 use crate::{
     clock::Moment,
     config::model::{Config, Credential, Slot},
+    random,
 };
 
 /// What was seen of each slot.
@@ -35,10 +36,7 @@ impl Fingerprints {
     /// # Errors
     /// Where the system gives no randomness.
     pub fn new() -> anyhow::Result<Self> {
-        // From the kernel: aws-lc's generator takes tens of milliseconds to start.
-        let mut salt = [0; 32];
-        let read = rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())?;
-        ensure!(read == salt.len(), "the system gives no randomness");
+        let salt: [u8; 32] = random::bytes().context("the system gives no randomness")?;
         Ok(Self { salt: hmac::Key::new(hmac::HMAC_SHA256, &salt), seen: HashMap::new() })
     }
 

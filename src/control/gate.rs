@@ -151,12 +151,6 @@ impl Gate {
         self.addresses.get(listener).copied()
     }
 
-    /// The metrics of this gate.
-    #[must_use]
-    pub fn metrics_handle(&self) -> &Arc<Metrics> {
-        &self.shared.metrics
-    }
-
     /// A thread that had to live is dead: `/livez` says so from here.
     pub fn mark_dead(&self) {
         self.alive.store(false, Relaxed);

@@ -5,15 +5,15 @@
 use anyhow::Context;
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::{random, secret::Secret};
 
 /// 43 characters of base64url, which every header, URL and YAML scalar takes as they are.
 ///
 /// # Errors
 /// When the operating system gives no randomness.
 pub fn new() -> anyhow::Result<Secret> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    aws_lc_rs::rand::fill(bytes.as_mut()).context("the operating system gave no random bytes")?;
+    let bytes: Zeroizing<[u8; 32]> =
+        Zeroizing::new(random::bytes().context("the operating system gave no random bytes")?);
     Ok(Secret::new(base64url(bytes.as_ref())))
 }
 

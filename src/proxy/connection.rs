@@ -81,11 +81,6 @@ impl Connection {
         }
     }
 
-    /// Requests in flight.
-    pub const fn in_flight(&self) -> u32 {
-        self.in_flight.get()
-    }
-
     /// Called by the worker's sweep: ends what stood still too long, and names the time-out that ran out.
     pub fn judge(&self, now: Moment, timeouts: &Timeouts) -> Option<&'static str> {
         if self.leash.order() == Order::Cut {

@@ -168,7 +168,7 @@ impl Worker {
             view: RefCell::new(Rc::new(View::empty(Arc::clone(&snapshot)))),
             coarse: Arc::new(AtomicU64::new(shared.clock.now().as_micros())),
             wall: Cell::new((shared.clock.now(), shared.clock.unix_seconds())),
-            random: Cell::new(random_seed().unwrap_or(seed) | 1),
+            random: Cell::new(crate::random::bytes().map_or(seed, u64::from_ne_bytes) | 1),
             endpoints: RefCell::default(),
             backends: RefCell::default(),
             meters: RefCell::default(),
@@ -274,11 +274,6 @@ impl Worker {
     /// What changes faster than snapshots: too little memory, shutting down.
     pub fn overloaded(&self) -> bool {
         self.shared.snapshots.overloaded()
-    }
-
-    /// Whether connections are to be closed after their answer.
-    pub const fn is_draining(&self) -> bool {
-        self.draining.get()
     }
 
     /// An executor for hyper's own tasks.
@@ -529,13 +524,6 @@ impl Worker {
             }
         }
     }
-}
-
-/// From the kernel: aws-lc's generator takes tens of milliseconds to start.
-fn random_seed() -> Option<u64> {
-    let mut seed = [0; 8];
-    let read = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).ok()?;
-    (read == seed.len()).then(|| u64::from_ne_bytes(seed))
 }
 
 /// Runs hyper's tasks on the worker's thread.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use scoregate::{
     clock::Clock,
     config::model::{Caller, CallerKey, CallerKind},
-    proxy::auth::digest,
+    digest::sha256,
 };
 
 use crate::support::{
@@ -23,7 +23,7 @@ fn without_key(path: &str) -> http::Request<client::AnyBody> {
 }
 
 fn keys(name: &str, keys: &[(&str, Option<u64>)]) -> Caller {
-    let keys = keys.iter().map(|(key, expires)| CallerKey { sha256: digest(key.as_bytes()), expires: *expires });
+    let keys = keys.iter().map(|(key, expires)| CallerKey { sha256: sha256(key.as_bytes()), expires: *expires });
     Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()) }
 }
 

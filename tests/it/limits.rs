@@ -100,7 +100,6 @@ async fn concurrency_then_queue_then_overloaded() {
     eventually("two are with the upstream", || upstream.seen().len() == 2).await;
     waiting.extend([ask(), ask(), ask()]);
     eventually("three wait", || gate.metric("connections{listener=\"public\",state=\"active\"}") == 5.0).await;
-    eventually("the queue is full", || gate.gate.metrics_handle().render().contains("in_flight")).await;
     let mut refused = None;
     for _ in 0..20 {
         let sixth = in_time("the sixth", ask()).await.unwrap();

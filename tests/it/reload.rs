@@ -5,7 +5,7 @@ use std::time::Duration;
 use scoregate::{
     clock::Clock,
     config::model::{CallerKey, CallerKind, Slot, UpstreamProtocol},
-    proxy::auth::digest,
+    digest::sha256,
 };
 use tokio::sync::Semaphore;
 
@@ -54,7 +54,7 @@ async fn the_next_request_of_a_live_connection_sees_the_change_and_no_connection
         }
         gate.reload(false, |config| {
             config.callers[0].kind =
-                CallerKind::Keys(vec![CallerKey { sha256: digest(b"the-next-key"), expires: None }]);
+                CallerKind::Keys(vec![CallerKey { sha256: sha256(b"the-next-key"), expires: None }]);
             config.routes.push(gate::route("/new", "iris", &["anyone"]));
             gate::forward_of(&mut config.routes[0]).body = Some(10);
         })

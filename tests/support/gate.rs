@@ -10,7 +10,7 @@ use scoregate::{
         gate::{Gate, Parts},
         threads::Sockets,
     },
-    proxy::auth::digest,
+    digest::sha256,
     secret::Secret,
     telemetry::access_log::AccessLog,
 };
@@ -37,7 +37,7 @@ pub fn config(upstream: SocketAddr) -> Config {
         callers: vec![
             Caller {
                 name: "team-a".into(),
-                kind: CallerKind::Keys(vec![CallerKey { sha256: digest(CALLER_KEY.as_bytes()), expires: None }]),
+                kind: CallerKind::Keys(vec![CallerKey { sha256: sha256(CALLER_KEY.as_bytes()), expires: None }]),
             },
             Caller { name: "anyone".into(), kind: CallerKind::Anonymous },
         ],

@@ -51,7 +51,7 @@ impl Authority {
 
     /// As an endpoint's `ca`.
     pub fn as_ca(&self) -> (Arc<RootCertStore>, [u8; 32]) {
-        (self.roots(), scoregate::proxy::auth::digest(&self.der))
+        (self.roots(), scoregate::digest::sha256(&self.der))
     }
 
     /// A client that trusts this authority.
@@ -75,11 +75,7 @@ impl Leaf {
     pub fn certificate(&self) -> Certificate {
         let provider = rustls::crypto::CryptoProvider::get_default().expect("a provider");
         let key = CertifiedKey::from_der(self.chain.clone(), self.private_key(), provider).unwrap();
-        Certificate {
-            key: Arc::new(key),
-            names: self.names.clone(),
-            digest: scoregate::proxy::auth::digest(&self.chain[0]),
-        }
+        Certificate { key: Arc::new(key), names: self.names.clone(), digest: scoregate::digest::sha256(&self.chain[0]) }
     }
 
     /// A server with this certificate; `clients`: whose certificates it demands.

@@ -5,12 +5,14 @@ use std::{collections::HashMap, time::UNIX_EPOCH};
 use super::{
     context::{Context, items},
     secrets::{self, Source},
-    tls::sha256,
 };
-use crate::config::{
-    model::{Caller, CallerKey, CallerKind},
-    path::KeyPath,
-    raw,
+use crate::{
+    config::{
+        model::{Caller, CallerKey, CallerKind},
+        path::KeyPath,
+        raw,
+    },
+    digest::sha256,
 };
 
 /// Where each digest was first seen.

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use rustls::{Error, InconsistentKeys, RootCertStore, crypto::aws_lc_rs::default_provider, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use webpki::EndEntityCert;
 
 use super::context::Context;
-use crate::config::{model::Certificate, path::KeyPath};
+use crate::{
+    config::{model::Certificate, path::KeyPath},
+    digest::sha256,
+};
 
 /// A file that is named somewhere.
 #[derive(Clone, Copy)]
@@ -109,23 +111,9 @@ fn names(cx: &mut Context<'_>, leaf: &CertificateDer<'_>, at: &KeyPath) -> Optio
     }
 }
 
+/// Of all of them in their order.
 fn digest_of(chain: &[CertificateDer<'_>]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for certificate in chain {
-        context.update(certificate);
-    }
-    sha256_bytes(&context.finish())
-}
-
-/// SHA-256 of some bytes.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    sha256_bytes(&digest::digest(&digest::SHA256, bytes))
-}
-
-fn sha256_bytes(digest: &digest::Digest) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
-    bytes
+    sha256(&chain.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat())
 }
 
 fn contains(pem: &[u8], text: &str) -> bool {

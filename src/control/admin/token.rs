@@ -12,11 +12,10 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use aws_lc_rs::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
 
 use super::places::TOKEN_FILE;
-use crate::{control::random_key, secret::Secret};
+use crate::{control::random_key, digest::sha256, secret::Secret};
 
 /// What a shown token is compared with: its SHA-256, so that the comparison has one length and memory no token.
 pub(super) struct Token([u8; 32]);
@@ -36,12 +35,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token([redacted])")
     }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut sum = [0; 32];
-    sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    sum
 }
 
 /// The token's file in the first of these directories that can be used: read, or made when there is none.

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use hashbrown::HashMap;
 use zeroize::Zeroizing;
 
+use crate::digest::sha256;
+
 /// A live key of a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEntry {
@@ -59,7 +61,7 @@ impl DigestMemo {
         {
             return last.digest;
         }
-        let digest = digest(presented);
+        let digest = sha256(presented);
         let mut input = Zeroizing::new([0; MEMO_INPUT]);
         if let Some(place) = input.get_mut(..presented.len()) {
             place.copy_from_slice(presented);
@@ -80,15 +82,6 @@ fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }
 
-/// SHA-256.
-#[must_use]
-pub fn digest(key: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +91,7 @@ mod tests {
         let memo = DigestMemo::default();
         let long = [b'x'; 200];
         for key in [&b"a"[..], b"a", b"b", b"", b"ab", b"a", &long, &long, b"a"] {
-            assert_eq!(memo.digest(key), digest(key));
+            assert_eq!(memo.digest(key), sha256(key));
         }
     }
 }

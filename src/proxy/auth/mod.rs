@@ -5,7 +5,7 @@
 
 mod api_key;
 
-pub use api_key::{DigestMemo, KeyEntry, KeyTable, digest};
+pub use api_key::{DigestMemo, KeyEntry, KeyTable};
 
 use super::{headers::survey::Survey, reject::Reject};
 
@@ -129,15 +129,16 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
+    use crate::digest::sha256;
 
     const TEAM_A: usize = 1;
     const TEAM_B: usize = 2;
 
     fn keys() -> KeyTable {
         [
-            KeyEntry { sha256: digest(b"key-a"), caller: TEAM_A, expires: None },
-            KeyEntry { sha256: digest(b"key-a-old"), caller: TEAM_A, expires: Some(1_000) },
-            KeyEntry { sha256: digest(b"key-b"), caller: TEAM_B, expires: None },
+            KeyEntry { sha256: sha256(b"key-a"), caller: TEAM_A, expires: None },
+            KeyEntry { sha256: sha256(b"key-a-old"), caller: TEAM_A, expires: Some(1_000) },
+            KeyEntry { sha256: sha256(b"key-b"), caller: TEAM_B, expires: None },
         ]
         .into_iter()
         .collect()
