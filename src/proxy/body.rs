@@ -246,7 +246,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Upload { exchange, next, .. } => {
                 let upload = exchange.upload.borrow();
-                upload.frame(*next).is_none() && upload.incoming.as_ref().is_some_and(Body::is_end_stream)
+                upload.frame(*next).is_none() && upload.is_whole()
             }
         }
     }

@@ -18,7 +18,7 @@ use super::{
     body::Upload,
     connection::Connection,
     reject::Reject,
-    upstream::admission::Place,
+    upstream::{admission::Place, pool::LocalBackend},
     worker::{RouteMeter, Worker},
 };
 use crate::clock::Moment;
@@ -153,10 +153,10 @@ pub struct Logged {
     pub method: http::Method,
     /// Target, for its path.
     pub uri: http::Uri,
-    /// Name of the caller.
-    pub caller: Option<Box<str>>,
-    /// Address of the upstream.
-    pub upstream: Option<Box<str>>,
+    /// Name of the caller, in the worker's memory.
+    pub caller: Option<Rc<str>>,
+    /// The upstream that was asked last.
+    pub upstream: Option<Rc<LocalBackend>>,
 }
 
 impl Exchange {

@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 
 use super::{
     body::{ExpectGate, RequestBody, ResponseBody},
-    connection::Connection,
     credential,
     decide::Plan,
     endpoint::Handed,
@@ -26,10 +25,7 @@ use super::{
         trace,
     },
     reject::Reject,
-    upstream::{
-        Backend,
-        pool::{Lease, LocalBackend, Unanswered},
-    },
+    upstream::pool::{Lease, LocalBackend, Unanswered},
     view::{EndpointView, View},
 };
 
@@ -51,8 +47,6 @@ pub struct Outbound {
     identity: Option<(HeaderName, HeaderValue)>,
     /// Whether the peer's word on where the request came from is believed.
     trusted: bool,
-    address: HeaderValue,
-    tls: bool,
     /// What is in the head.
     present: Present,
     /// The caller's `authorization` stays until the credential takes its place.
@@ -63,10 +57,10 @@ pub struct Outbound {
 
 impl Outbound {
     /// From a plan.
-    pub fn new(view: &View, plan: Plan<'_>, survey: &Survey<'_>, connection: &Connection, trusted: bool) -> Self {
+    pub fn new(view: &View, plan: Plan<'_>, survey: &Survey<'_>, trusted: bool) -> Self {
         let forward = plan.forward;
         let identity = forward.identity_header.as_ref().and_then(|name| {
-            let caller = view.snapshot.callers.get(plan.caller.index())?;
+            let caller = view.caller(plan.caller)?;
             Some((name.clone(), HeaderValue::from_str(caller).ok()?))
         });
         let credential = view.endpoint(forward.endpoint).and_then(|endpoint| endpoint.credential.as_ref());
@@ -82,8 +76,6 @@ impl Outbound {
             trailers: forward.trailers.clone(),
             identity,
             trusted,
-            address: connection.address.clone(),
-            tls: connection.tls,
             present: survey.present,
             replaces_authorization,
             expects: survey.expects_continue(),
@@ -140,7 +132,7 @@ pub async fn forward(
             await_continue(&mut request, &exchange);
         }
         let _handed = attach(&mut request, &exchange, &view, &outbound);
-        note_upstream(&exchange, lease.backend());
+        note_upstream(&exchange, &lease);
 
         let sent = worker.coarse_now();
         exchange.sent(sent);
@@ -197,8 +189,8 @@ fn prepare(head: &mut Parts, exchange: &Exchange, view: &View, outbound: &Outbou
         &mut head.headers,
         PreviousHop {
             claims: outbound.present.forwarded,
-            address: &outbound.address,
-            tls: outbound.tls,
+            address: &exchange.connection.address,
+            tls: exchange.connection.tls,
             trusted: outbound.trusted,
             host: host.unwrap_or(HeaderValue::from_static("")),
             version: head.version,
@@ -248,12 +240,11 @@ fn address(
         head.version = Version::HTTP_11;
         head.headers.insert(header::HOST, lease.host());
         if has_body && outbound.content_length.is_none() {
-            // hyper sends no body of unknown length with GET or HEAD unless told so.
+            // hyper sends no body of unknown length with GET or HEAD unless told so, and only trailers that are announced.
             head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        // hyper writes only those trailers that are announced.
-        if has_body && !outbound.trailers.is_empty() && outbound.content_length.is_none() {
-            announce_trailers(&mut head.headers, &outbound.trailers);
+            if !outbound.trailers.is_empty() {
+                announce_trailers(&mut head.headers, &outbound.trailers);
+            }
         }
         Uri::from(target)
     };
@@ -361,9 +352,9 @@ impl Answer {
     }
 }
 
-fn note_upstream(exchange: &Exchange, backend: &Backend) {
+fn note_upstream(exchange: &Exchange, lease: &Lease) {
     if let Some(logged) = &mut *exchange.record.logged.borrow_mut() {
-        logged.upstream = Some(backend.authority.as_str().into());
+        logged.upstream = Some(Rc::clone(lease.pool()));
     }
 }
 

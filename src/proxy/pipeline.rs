@@ -54,7 +54,7 @@ pub async fn handle(
     let record = &exchange.0.record;
     record.meter.replace(listener.and_then(|at| worker.meter(&view, at, route.map(|route| route.index))));
     if view.snapshot.access != Access::Off {
-        let caller = decision.as_ref().ok().and_then(|plan| view.snapshot.callers.get(plan.caller.index())).cloned();
+        let caller = decision.as_ref().ok().and_then(|plan| view.caller(plan.caller)).cloned();
         record.logged.replace(Some(Logged {
             method: head.method.clone(),
             uri: head.uri.clone(),
@@ -67,7 +67,7 @@ pub async fn handle(
         Ok(plan) => {
             exchange.0.limit_request(plan.forward.timeout);
             let trusted = policy.is_some_and(|policy| policy.trusts(connection.peer.ip()));
-            let outbound = Outbound::new(&view, plan, &survey, connection, trusted);
+            let outbound = Outbound::new(&view, plan, &survey, trusted);
             match forward::forward(Rc::clone(&exchange.0), view, outbound, head, body).await {
                 Ok(answer) => answer.respond(exchange),
                 Err(reject) => refuse(reject, grpc, None, exchange),

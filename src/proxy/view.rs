@@ -9,7 +9,9 @@ use hashbrown::HashMap;
 use http::{HeaderName, HeaderValue};
 use prometheus::local::LocalHistogram;
 
-use super::{client_io::Phase, connection::Connection, endpoint::LocalEndpoint, upstream::pool::LocalBackend};
+use super::{
+    auth::Caller, client_io::Phase, connection::Connection, endpoint::LocalEndpoint, upstream::pool::LocalBackend,
+};
 use crate::{
     ids::{BackendId, EndpointId, ListenerId, ValueId},
     snapshot::Snapshot,
@@ -22,6 +24,7 @@ pub struct View {
     /// The snapshot itself.
     pub snapshot: Arc<Snapshot>,
     endpoints: Vec<EndpointView>,
+    callers: Vec<Rc<str>>,
     /// By listener, then route; the last of each row is for requests without a route. Made when first used: most routes of
     /// most listeners never are.
     meters: Vec<Vec<OnceCell<Rc<RouteMeter>>>>,
@@ -55,7 +58,7 @@ pub struct LocalCredential {
 impl View {
     /// A view that serves nothing; stands in until the first snapshot is adopted.
     pub const fn empty(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot, endpoints: Vec::new(), meters: Vec::new(), connections: Vec::new() }
+        Self { snapshot, endpoints: Vec::new(), callers: Vec::new(), meters: Vec::new(), connections: Vec::new() }
     }
 
     /// Makes a worker's copies of a snapshot, carrying over what did not change.
@@ -92,6 +95,7 @@ impl View {
             }
         });
         let endpoint_views = endpoint_views.collect();
+        let callers = snapshot.callers.iter().map(|name| (&**name).into()).collect();
         let columns = snapshot.routes.routes().len() + 1;
         let meters = snapshot.listeners.iter().map(|_| vec![OnceCell::new(); columns]).collect();
         let connections = snapshot.listeners.iter().enumerate().map(|(at, listener)| {
@@ -102,12 +106,17 @@ impl View {
             }
         });
         let connections = connections.collect();
-        Self { snapshot, endpoints: endpoint_views, meters, connections }
+        Self { snapshot, endpoints: endpoint_views, callers, meters, connections }
     }
 
     /// An endpoint, by its position in the snapshot.
     pub fn endpoint(&self, at: usize) -> Option<&EndpointView> {
         self.endpoints.get(at)
+    }
+
+    /// The name of a caller that was let in.
+    pub fn caller(&self, caller: Caller) -> Option<&Rc<str>> {
+        self.callers.get(caller.index())
     }
 
     /// An endpoint, by its identity; slower.

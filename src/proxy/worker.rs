@@ -408,7 +408,7 @@ impl Worker {
             request_id: exchange.request_id.to_str().unwrap_or_default().to_owned(),
             listener: meter.as_ref().map_or_else(|| "none".into(), |meter| Arc::clone(&meter.listener)),
             route: meter.as_ref().map(|meter| Arc::clone(&meter.route)),
-            caller: logged.caller.map(Into::into),
+            caller: logged.caller.map(|name| (&*name).into()),
             method: logged.method,
             path: logged.uri.path().to_owned(),
             status: record.status.get(),
@@ -416,7 +416,7 @@ impl Worker {
             bytes_in: exchange.sending.bytes(),
             bytes_out: exchange.reading.bytes(),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            upstream: logged.upstream.map(Into::into),
+            upstream: logged.upstream.map(|pool| pool.backend.authority.to_string()),
         });
     }
 

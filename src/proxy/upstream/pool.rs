@@ -40,7 +40,8 @@ pub struct LocalBackend {
     pub backend: Arc<Backend>,
     /// `Host`, in this worker's memory.
     pub host: HeaderValue,
-    idle: RefCell<Vec<H1>>,
+    #[allow(clippy::vec_box, reason = "lending a connection moves a pointer, and allocates nothing per request")]
+    idle: RefCell<Vec<Box<H1>>>,
     multiplexed: RefCell<Vec<Rc<H2>>>,
     in_flight: Cell<usize>,
     open: Cell<usize>,
@@ -190,7 +191,7 @@ impl LocalBackend {
             while let Some(h1) = idle.pop() {
                 if h1.sender.is_ready() && now.since(h1.born) < self.backend.max_age {
                     drop(idle);
-                    return Some(self.lease(Lent::H1(Some(Box::new(h1))), true));
+                    return Some(self.lease(Lent::H1(Some(h1)), true));
                 }
             }
         }
@@ -283,7 +284,7 @@ impl LocalBackend {
         });
     }
 
-    fn keep(&self, mut h1: H1, now: Moment) {
+    fn keep(&self, mut h1: Box<H1>, now: Moment) {
         // Dropped, it makes room for the worker that waits.
         if self.waiting.get() == 0 && self.is_wanted_elsewhere() {
             return;
@@ -356,6 +357,11 @@ impl Lease {
         &self.pool.backend
     }
 
+    /// The pool it comes from.
+    pub const fn pool(&self) -> &Rc<LocalBackend> {
+        &self.pool
+    }
+
     /// `Host` of requests to it.
     pub fn host(&self) -> HeaderValue {
         self.pool.host.clone()
@@ -401,7 +407,7 @@ impl Lease {
                     return;
                 }
                 if h1.sender.is_ready() {
-                    self.pool.keep(*h1, now);
+                    self.pool.keep(h1, now);
                 } else {
                     keep_when_ready(Rc::clone(&self.pool), h1, now);
                 }
@@ -416,7 +422,7 @@ impl Lease {
 fn keep_when_ready(pool: Rc<LocalBackend>, mut h1: Box<H1>, now: Moment) {
     tokio::task::spawn_local(async move {
         if h1.sender.ready().await.is_ok() && !h1.watch.write_failed() {
-            pool.keep(*h1, now);
+            pool.keep(h1, now);
         }
     });
 }
