@@ -21,13 +21,13 @@ fn bench(c: &mut Criterion) {
         let memo = DigestMemo::default();
         c.bench_function(&format!("decide/{routes} routes, {keys} keys"), |b| {
             b.iter(|| {
-                let survey = Survey::of(&head.headers);
+                let survey = Survey::of(&head.fields);
                 decide(black_box(&snapshot), &listener, black_box(&head), &survey, &memo, tick).unwrap().candidates
             });
         });
         c.bench_function(&format!("decide, key hashed anew/{routes} routes, {keys} keys"), |b| {
             b.iter(|| {
-                let survey = Survey::of(&head.headers);
+                let survey = Survey::of(&head.fields);
                 let forgetful = DigestMemo::default();
                 decide(black_box(&snapshot), &listener, black_box(&head), &survey, &forgetful, tick).unwrap().candidates
             });

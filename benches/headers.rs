@@ -3,13 +3,11 @@
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use http::{HeaderValue, Version};
-use scoregate::proxy::headers::{
-    forwarded::{PreviousHop, set_forwarded},
-    strip::strip_request,
-    survey::Survey,
-    trace::{request_id, set_ids},
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::Version;
+use scoregate::proxy::{
+    headers::{forwarded::PreviousHop, outgoing::Outgoing, survey::Survey, trace::request_id},
+    http1::write::HeadWriter,
 };
 
 #[path = "support/mod.rs"]
@@ -17,31 +15,26 @@ mod support;
 
 fn bench(c: &mut Criterion) {
     let head = support::head("/score");
-    let address = HeaderValue::from_static("10.1.2.3");
-    c.bench_function("headers/survey", |b| b.iter(|| Survey::of(black_box(&head.headers)).present));
-    c.bench_function("headers/request id", |b| {
-        b.iter(|| request_id(Survey::of(&head.headers).request_id, || black_box(7)))
-    });
-    let id = HeaderValue::from_static("0123456789abcdef0123456789abcdef");
-    c.bench_function("headers/strip and set", |b| {
-        b.iter_batched_ref(
-            || head.headers.clone(),
-            |headers| {
-                let present = Survey::of(headers).present;
-                strip_request(headers, present.strip, &[]);
-                let hop = PreviousHop {
-                    claims: present.forwarded,
-                    address: &address,
-                    tls: true,
-                    trusted: false,
-                    host: HeaderValue::from_static("gate.example"),
-                    version: Version::HTTP_11,
-                };
-                set_forwarded(headers, hop);
-                set_ids(headers, &id, present.trace);
-            },
-            BatchSize::SmallInput,
-        );
+    c.bench_function("headers/survey", |b| b.iter(|| Survey::of(black_box(&head.fields)).ambiguous_name));
+    let survey = Survey::of(&head.fields);
+    c.bench_function("headers/request id", |b| b.iter(|| request_id(survey.request_id, || black_box(7))));
+    let id = request_id(survey.request_id, || 7);
+    let hop = PreviousHop {
+        address: b"10.1.2.3",
+        tls: true,
+        trusted: false,
+        host: b"gate.example",
+        version: Version::HTTP_11,
+    };
+    let mut memory = Vec::new();
+    c.bench_function("headers/write", |b| {
+        b.iter(|| {
+            memory.clear();
+            let mut sink = HeadWriter::request(&mut memory, &head.method, &["/", "score"]);
+            Outgoing { head: &head, survey: &survey, configured: &[], hop, id: &id, identity: None }.write(&mut sink);
+            sink.end();
+            black_box(memory.len())
+        });
     });
 }
 

@@ -57,16 +57,16 @@ fn gate(upstream: SocketAddr) -> (Arc<Gate>, SocketAddr) {
 }
 
 fn request(body: &Bytes, authority: Option<SocketAddr>) -> Request<Full<Bytes>> {
-    let mut head = support::head("/service-0/score");
-    head.headers.remove("content-length");
-    head.headers.insert("host", "127.0.0.1".parse().unwrap());
-    if let Some(address) = authority {
-        head.headers.remove("host");
-        head.headers.remove("connection");
-        head.uri = format!("http://{address}/service-0/score").parse().unwrap();
-        head.version = http::Version::HTTP_2;
-    }
-    Request::from_parts(head, Full::new(body.clone()))
+    let request = Request::post("/service-0/score")
+        .header("user-agent", "python-requests/2.32.3")
+        .header("accept", "*/*")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {}", support::CALLER_KEY));
+    let request = match authority {
+        Some(address) => request.version(http::Version::HTTP_2).uri(format!("http://{address}/service-0/score")),
+        None => request.header("host", "127.0.0.1"),
+    };
+    request.body(Full::new(body.clone())).unwrap()
 }
 
 fn bench(c: &mut Criterion) {

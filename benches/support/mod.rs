@@ -1,7 +1,6 @@
 //! Snapshots and heads for benchmarks.
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 
-use http::request::Parts;
 use scoregate::{
     config::{
         self,
@@ -9,6 +8,7 @@ use scoregate::{
     },
     control::build::Carried,
     digest::sha256,
+    proxy::{head::RequestHead, http1::parse},
     snapshot::Snapshot,
 };
 
@@ -44,18 +44,13 @@ callers:
 }
 
 /// The head of a scoring request as Python's `requests` sends it.
-pub(crate) fn head(path: &str) -> Parts {
-    http::Request::post(path)
-        .header("host", "gate.example")
-        .header("user-agent", "python-requests/2.32.3")
-        .header("accept-encoding", "gzip, deflate")
-        .header("accept", "*/*")
-        .header("connection", "keep-alive")
-        .header("content-type", "application/json")
-        .header("authorization", format!("Bearer {CALLER_KEY}"))
-        .header("content-length", "190")
-        .body(())
-        .unwrap()
-        .into_parts()
-        .0
+pub(crate) fn head(path: &str) -> RequestHead {
+    let text = format!(
+        "POST {path} HTTP/1.1\r\nHost: gate.example\r\nUser-Agent: python-requests/2.32.3\r\n\
+         Accept-Encoding: gzip, deflate\r\nAccept: */*\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer {CALLER_KEY}\r\nContent-Length: 190\r\n\r\n"
+    );
+    let mut head = RequestHead::default();
+    parse::request(text.as_bytes(), 100, &mut head).unwrap();
+    head
 }

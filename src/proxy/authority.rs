@@ -1,18 +1,15 @@
 //! Which host a request is for: exactly one, valid, and the same wherever the request says it (RFC 9112 section 3.2).
 
-use http::Uri;
-
 use super::{headers::survey::One, reject::Reject};
 
-/// The host of a request, as it was written, without its port.
+/// The host of a request, as it was written, without its port. `target` is the authority of the request target: absolute-form in
+/// HTTP/1.1, `:authority` in HTTP/2.
 ///
 /// # Errors
 /// `bad_request` where there is none, where there are two, where one is not valid, or where two places disagree.
-pub fn host_of<'h>(uri: &'h Uri, hosts: One<'h>) -> Result<&'h str, Reject> {
+pub fn host_of<'h>(target: Option<&'h str>, hosts: One<'h>) -> Result<&'h str, Reject> {
     let field = hosts.single(Reject::BadRequest("the request has more than one host header"))?;
-    let field = field.map(|value| value.to_str().map_err(|_not_ascii| INVALID)).transpose()?;
-    // Absolute-form in HTTP/1.1, `:authority` in HTTP/2.
-    let target = uri.authority().map(http::uri::Authority::as_str);
+    let field = field.map(|value| std::str::from_utf8(value).map_err(|_not_text| INVALID)).transpose()?;
     let authority = match (target, field) {
         (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => {
             return Err(Reject::BadRequest("the host header differs from the request target"));
@@ -63,10 +60,10 @@ fn host_without_port(authority: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, header};
+    use http::{HeaderMap, HeaderValue, Uri, header};
 
     use super::*;
-    use crate::proxy::headers::survey::Survey;
+    use crate::proxy::{head::Fields, headers::survey::Survey};
 
     fn host(uri: &str, hosts: &[&str]) -> Result<String, &'static str> {
         let uri: Uri = uri.parse().expect("uri");
@@ -74,7 +71,8 @@ mod tests {
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_bytes(host.as_bytes()).expect("value"));
         }
-        host_of(&uri, Survey::of(&headers).host).map(ToOwned::to_owned).map_err(Reject::message)
+        let target = uri.authority().map(http::uri::Authority::as_str);
+        host_of(target, Survey::of(&Fields::from(headers)).host).map(ToOwned::to_owned).map_err(Reject::message)
     }
 
     #[test]

@@ -1,15 +1,11 @@
 //! Bodies in flight: the caller's on its way up, the upstream's on its way down. No box and no copy per frame.
 //!
-//! [`Upload`] is what an exchange keeps of a request body; [`RequestBody`] is one sending of it, so that a body that is held can
-//! be sent again. [`ResponseBody`] is what hyper gives to the caller; while it lives, its exchange does.
+//! [`CallerBody`] is a request's body as it comes in, [`Upload`] what an exchange keeps of it, [`RequestBody`] one sending of it, so
+//! that a body that is held can be sent again. [`ResponseBody`] is what the caller gets; while it lives, its exchange does.
 
 use std::{
     pin::Pin,
     rc::Rc,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -21,17 +17,52 @@ use hyper::body::Incoming;
 
 use super::{
     exchange::{Exchange, Watched},
-    quiet,
+    expect::ExpectGate,
+    headers::{framing, survey::Survey},
+    http1::link::Link,
     reject::Reject,
     upstream::pool::Lease,
     worker::Worker,
 };
 use crate::clock::Moment;
 
+/// A request's body as it comes in.
+#[derive(Debug)]
+pub enum CallerBody {
+    /// Over HTTP/1.1.
+    H1(Rc<Link>),
+    /// Over HTTP/2.
+    H2(Incoming),
+}
+
+impl CallerBody {
+    /// The head was read: how the body is framed is known. Framing that is refused leaves nothing to be read.
+    pub fn begin(&self, survey: &Survey<'_>) {
+        if let Self::H1(link) = self {
+            link.begin_body(framing::body_of_request(survey), survey.expects_continue());
+        }
+    }
+
+    /// Whether there is nothing more to come.
+    pub fn is_end_stream(&self) -> bool {
+        match self {
+            Self::H1(link) => link.is_body_done(),
+            Self::H2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self {
+            Self::H1(link) => link.poll_frame(cx).map_err(|_why| BrokenOff),
+            Self::H2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_why| BrokenOff),
+        }
+    }
+}
+
 /// What an exchange keeps of its request body.
 #[derive(Debug, Default)]
 pub struct Upload {
-    incoming: Option<Incoming>,
+    incoming: Option<CallerBody>,
     /// Largest body, bytes.
     limit: u64,
     /// Trailer fields that pass.
@@ -41,9 +72,11 @@ pub struct Upload {
     reader: Option<Waker>,
     /// How many held frames the present sending has taken.
     resent: usize,
+    /// A frame that was taken for a sending that came to nothing, where it is not held.
+    returned: Option<Bytes>,
     /// The caller's fault, if it made one.
     fault: Option<Reject>,
-    expect: Option<Arc<ExpectGate>>,
+    expect: Option<Rc<ExpectGate>>,
 }
 
 /// Frames already read from the caller.
@@ -63,7 +96,7 @@ impl Default for Held {
 
 impl Upload {
     /// Takes a request body in. `limit` is the most that is accepted, bytes.
-    pub fn open(&mut self, incoming: Incoming, limit: u64, trailers: &[HeaderName]) {
+    pub fn open(&mut self, incoming: CallerBody, limit: u64, trailers: &[HeaderName]) {
         self.incoming = Some(incoming);
         self.limit = limit;
         self.trailers = trailers.into();
@@ -73,6 +106,13 @@ impl Upload {
     pub fn hold(&mut self, most: u64) {
         if let Held::All { limit, .. } = &mut self.held {
             *limit = most;
+        }
+    }
+
+    /// The first frame was taken for a sending of which nothing was written.
+    pub fn put_back(&mut self, first: Bytes) {
+        if !self.is_held() || self.frame(0).is_none() {
+            self.returned = Some(first);
         }
     }
 
@@ -92,7 +132,7 @@ impl Upload {
     }
 
     /// Waits for the upstream's 100 before the body is read.
-    pub fn expect_continue(&mut self, gate: Arc<ExpectGate>) {
+    pub fn expect_continue(&mut self, gate: Rc<ExpectGate>) {
         self.expect = Some(gate);
     }
 
@@ -105,7 +145,7 @@ impl Upload {
 
     /// Whether the caller has sent all of it.
     pub fn is_whole(&self) -> bool {
-        self.incoming.as_ref().is_some_and(Body::is_end_stream)
+        self.incoming.as_ref().is_some_and(CallerBody::is_end_stream)
     }
 
     /// No further frame is wanted: the caller's connection is told so, and a sending that is still going breaks off.
@@ -182,7 +222,7 @@ impl RequestBody {
     }
 }
 
-/// Why a request body broke off. Seen by hyper only: the upstream's connection is cut, never ended as if complete.
+/// Why a request body broke off: the upstream's connection is cut, never ended as if complete.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the request body broke off")]
 pub struct BrokenOff;
@@ -200,11 +240,14 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         let upload = &mut *upload;
+        if let Some(frame) = upload.returned.take() {
+            return Poll::Ready(Some(Ok(Frame::data(frame))));
+        }
         if upload.expect.as_ref().is_some_and(|gate| gate.poll(cx).is_pending()) {
             return Poll::Pending;
         }
         let Some(incoming) = &mut upload.incoming else { return Poll::Ready(Some(Err(BrokenOff))) };
-        let Poll::Ready(frame) = quiet::poll_frame(incoming, cx) else {
+        let Poll::Ready(frame) = incoming.poll_frame(cx) else {
             exchange.sending.wait(exchange.worker.coarse_now());
             upload.reader = Some(cx.waker().clone());
             return Poll::Pending;
@@ -246,7 +289,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Upload { exchange, next, .. } => {
                 let upload = exchange.upload.borrow();
-                upload.frame(*next).is_none() && upload.is_whole()
+                upload.frame(*next).is_none() && upload.returned.is_none() && upload.is_whole()
             }
         }
     }
@@ -270,46 +313,6 @@ fn allowed_trailers(mut trailers: HeaderMap, allowed: &[HeaderName]) -> HeaderMa
     kept
 }
 
-/// Holds a request body back until the upstream says 100 (RFC 9110 section 10.1.1). hyper demands `Send` of the callback
-/// that opens it, hence the lock; only requests with `Expect` have one.
-#[derive(Debug)]
-pub struct ExpectGate {
-    open: AtomicBool,
-    since: Moment,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl ExpectGate {
-    /// A closed gate.
-    #[must_use]
-    pub fn closed(since: Moment) -> Arc<Self> {
-        Arc::new(Self { open: AtomicBool::new(false), since, waker: Mutex::new(None) })
-    }
-
-    /// Lets the body go.
-    pub fn open(&self) {
-        self.open.store(true, Ordering::Release);
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn open_after(&self, now: Moment, patience: Duration) {
-        if now.since(self.since) > patience && !self.open.load(Ordering::Acquire) {
-            self.open();
-        }
-    }
-
-    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.open.load(Ordering::Acquire) {
-            return Poll::Ready(());
-        }
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        if self.open.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
 /// What a caller is answered with.
 #[derive(Debug)]
 pub struct ResponseBody {
@@ -321,8 +324,10 @@ pub struct ResponseBody {
 enum Source {
     /// Our own answer, or nothing.
     Full(Bytes),
-    /// The upstream's answer, with the connection it comes over.
-    Upstream { incoming: Incoming, lease: Option<Lease> },
+    /// The upstream's answer over HTTP/1.1. The connection is given back when the last frame was read.
+    H1 { link: Rc<Link>, lease: Option<Lease> },
+    /// The upstream's answer over HTTP/2.
+    H2 { incoming: Incoming, lease: Option<Lease> },
 }
 
 impl ResponseBody {
@@ -331,23 +336,61 @@ impl ResponseBody {
         Self { source: Source::Full(body), exchange }
     }
 
-    /// The upstream's answer.
-    pub fn upstream(exchange: Watched, incoming: Incoming, lease: Lease) -> Self {
-        let mut body = Self { source: Source::Upstream { incoming, lease: Some(lease) }, exchange };
+    /// The answer that begins on a connection of HTTP/1.1.
+    pub fn h1(exchange: Watched, link: Rc<Link>, lease: Lease) -> Self {
+        Self::begun(exchange, Source::H1 { link, lease: Some(lease) })
+    }
+
+    /// The answer of a stream of HTTP/2.
+    pub fn h2(exchange: Watched, incoming: Incoming, lease: Lease) -> Self {
+        Self::begun(exchange, Source::H2 { incoming, lease: Some(lease) })
+    }
+
+    fn begun(exchange: Watched, source: Source) -> Self {
+        let mut body = Self { source, exchange };
         if body.is_end_stream() {
             body.finish();
         }
         body
     }
 
+    /// The exchange it belongs to.
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange.0
+    }
+
+    /// How many bytes are to come, where that is known.
+    pub fn length(&self) -> Option<u64> {
+        match &self.source {
+            Source::Full(bytes) => Some(bytes.len() as u64),
+            Source::H1 { lease: None, .. } | Source::H2 { lease: None, .. } => Some(0),
+            Source::H1 { link, .. } => link.body_length(),
+            Source::H2 { incoming, .. } => incoming.size_hint().exact(),
+        }
+    }
+
     /// The last frame was handed over.
     fn finish(&mut self) {
-        if let Source::Upstream { lease, .. } = &mut self.source
+        if let Source::H1 { lease, .. } | Source::H2 { lease, .. } = &mut self.source
             && let Some(lease) = lease.take()
         {
             lease.give_back(&self.exchange.0.worker);
         }
         self.exchange.0.record.complete.set(true);
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        match &mut self.source {
+            Source::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            // Given back: what the connection reads now is another exchange's.
+            Source::H1 { lease: None, .. } | Source::H2 { lease: None, .. } => Poll::Ready(None),
+            _ if self.exchange.0.verdict().is_some() => Poll::Ready(Some(Err(CutOff))),
+            Source::H1 { link, .. } => link.poll_frame(cx).map_err(|_why| CutOff),
+            Source::H2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(|_why| CutOff),
+        }
     }
 }
 
@@ -362,55 +405,37 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         let this = self.get_mut();
+        let frame = this.poll_source(cx);
         let exchange = &this.exchange.0;
         let now = exchange.worker.coarse_now();
-        let incoming = match &mut this.source {
-            Source::Full(bytes) => {
-                exchange.record.complete.set(true);
-                let bytes = std::mem::take(bytes);
-                exchange.awaits_caller(now, bytes.len());
-                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
-            }
-            Source::Upstream { incoming, .. } => incoming,
-        };
-        if exchange.verdict().is_some() {
-            return Poll::Ready(Some(Err(CutOff)));
-        }
-        match quiet::poll_frame(incoming, cx) {
+        match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 exchange.awaits_caller(now, frame.data_ref().map_or(0, Bytes::len));
                 if this.is_end_stream() {
                     this.finish();
                 }
-                Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(None) => {
-                this.finish();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(_))) => {
-                exchange.worker.count_cut_off(exchange);
-                Poll::Ready(Some(Err(CutOff)))
-            }
+            Poll::Ready(None) => this.finish(),
+            Poll::Ready(Some(Err(_))) if exchange.verdict().is_none() => exchange.worker.count_cut_off(exchange),
+            Poll::Ready(Some(Err(_))) => {}
             Poll::Pending => {
                 exchange.awaits_upstream(now);
                 exchange.remember(cx);
-                Poll::Pending
             }
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Full(bytes) => bytes.is_empty(),
-            Source::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Source::H1 { lease: None, .. } | Source::H2 { lease: None, .. } => true,
+            Source::H1 { link, .. } => link.is_body_done(),
+            Source::H2 { incoming, .. } => incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Upstream { incoming, .. } => incoming.size_hint(),
-        }
+        self.length().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -1,16 +1,9 @@
-//! A client's byte stream as hyper wants it: plain or TLS, watched for deadlines, and never closed behind our back.
-//!
-//! hyper ends a connection by shutting its stream down. [`ClientIo`] answers that without doing it, so that the connection task
-//! gets a whole stream back and can look once more for bytes, serve them, or linger (`server`). It also notes in [`IoWatch`]
-//! when a request head began and since when a write has been blocked; the worker's sweep judges by that.
+//! A caller's byte stream as hyper wants it for HTTP/2, watched for deadlines, and closed so that its last answers can be read.
 
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
-    },
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -18,152 +11,40 @@ use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::stream::{Stream, Turns, read_once_a_turn};
-use crate::clock::Moment;
+use super::{
+    io_watch::{IoWatch, Phase},
+    stream::{Stream, read_into},
+};
 
-/// Where a client connection stands between requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Phase {
-    /// A request head is awaited or has begun: `request_head` holds.
-    Head = 0,
-    /// Keep-alive with nothing in flight: `idle` holds.
-    Idle = 1,
-    /// Requests are in flight: their own deadlines hold.
-    Busy = 2,
-    /// Answered for the last time, waiting for the client to close.
-    Lingering = 3,
-}
-
-/// What the stream and the sweep tell each other. Both live on one worker; atomics (relaxed throughout) only because hyper
-/// demands that a stream can be sent.
-#[derive(Debug, Default)]
-pub struct IoWatch {
-    phase: AtomicU8,
-    phase_since: AtomicU64,
-    /// Microseconds; 0 = not blocked.
-    blocked_since: AtomicU64,
-    eof: AtomicBool,
-    /// Coarse time of the worker, refreshed by its sweep and its requests.
-    now: Arc<AtomicU64>,
-    /// Turns of the connection's task.
-    pub turns: Turns,
-    /// Reads between requests begin a head. Off for HTTP/2, whose connections speak when idle, too.
-    heads: AtomicBool,
-}
-
-impl IoWatch {
-    /// For a connection just accepted, by the worker's coarse clock.
-    #[must_use]
-    pub fn new(now: Arc<AtomicU64>) -> Arc<Self> {
-        let watch = Self { now, heads: AtomicBool::new(true), ..Self::default() };
-        watch.enter(Phase::Head);
-        Arc::new(watch)
-    }
-
-    /// Goes into a phase, now.
-    pub fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
-        self.phase_since.store(self.now.load(Relaxed), Relaxed);
-    }
-
-    /// The phase, and since when.
-    #[must_use]
-    pub fn phase(&self) -> (Phase, Moment) {
-        let phase = match self.phase.load(Relaxed) {
-            0 => Phase::Head,
-            1 => Phase::Idle,
-            2 => Phase::Busy,
-            _ => Phase::Lingering,
-        };
-        (phase, Moment::from_micros(self.phase_since.load(Relaxed)))
-    }
-
-    /// Since when a write has been blocked, if one is.
-    #[must_use]
-    pub fn blocked_since(&self) -> Option<Moment> {
-        Some(self.blocked_since.load(Relaxed)).filter(|since| *since != 0).map(Moment::from_micros)
-    }
-
-    /// Whether the client has closed its side.
-    #[must_use]
-    pub fn saw_eof(&self) -> bool {
-        self.eof.load(Relaxed)
-    }
-
-    /// For HTTP/2: what is read while idle does not begin a request head.
-    pub fn multiplexed(&self) {
-        self.heads.store(false, Relaxed);
-        self.enter(Phase::Idle);
-    }
-
-    fn note_read(&self, bytes: usize) {
-        if bytes == 0 {
-            self.eof.store(true, Relaxed);
-        } else if self.phase.load(Relaxed) == Phase::Idle as u8 && self.heads.load(Relaxed) {
-            self.enter(Phase::Head);
-        }
-    }
-
-    fn note_write(&self, pending: bool) {
-        if pending {
-            if self.blocked_since.load(Relaxed) == 0 {
-                self.blocked_since.store(self.now.load(Relaxed).max(1), Relaxed);
-            }
-        } else if self.blocked_since.load(Relaxed) != 0 {
-            self.blocked_since.store(0, Relaxed);
-        }
-    }
-}
-
-/// A client's stream, handed to hyper and taken back.
+/// A caller's stream, handed to hyper.
 #[derive(Debug)]
 pub struct ClientIo {
     stream: Stream,
-    watch: Arc<IoWatch>,
+    watch: Rc<IoWatch>,
     /// Bytes read before hyper came, given to it first.
     ahead: Bytes,
-    close: Close,
-    /// The turn in which there was nothing to read; 0 = none.
-    dry: u32,
-}
-
-/// What hyper's wish to shut the stream down means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Close {
-    /// Nothing: the connection task takes the stream back (HTTP/1).
-    ByTask,
-    /// Our FIN, then whatever the client still sends is read and thrown away until its FIN, so that the close does not reset
-    /// the connection under its last answers (HTTP/2, whose streams hyper does not give back).
-    Lingering,
     /// Our FIN was sent.
-    Sent,
+    finished: bool,
 }
 
 impl ClientIo {
     /// Wraps a stream; `ahead` are bytes already read from it.
     #[must_use]
-    pub const fn new(stream: Stream, watch: Arc<IoWatch>, ahead: Bytes, close: Close) -> Self {
-        Self { stream, watch, ahead, close, dry: 0 }
-    }
-
-    /// The stream itself, for what comes after hyper.
-    #[must_use]
-    pub fn into_stream(self) -> Stream {
-        self.stream
+    pub const fn new(stream: Stream, watch: Rc<IoWatch>, ahead: Bytes) -> Self {
+        Self { stream, watch, ahead, finished: false }
     }
 }
 
 impl Read for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.ahead.is_empty() {
+        let read = if this.ahead.is_empty() {
+            ready!(read_into(Pin::new(&mut this.stream), cx, buf))?
+        } else {
             let take = this.ahead.len().min(buf.remaining());
             buf.put_slice(&this.ahead.split_to(take));
-            this.watch.note_read(take);
-            return Poll::Ready(Ok(()));
-        }
-        let read = ready!(read_once_a_turn(&mut this.stream, &this.watch.turns, &mut this.dry, cx, buf))?;
+            take
+        };
         this.watch.note_read(read);
         Poll::Ready(Ok(()))
     }
@@ -199,14 +80,13 @@ impl Write for ClientIo {
         flushed
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.close == Close::ByTask {
-            return self.poll_flush(cx);
-        }
-        let this = self.as_mut().get_mut();
-        if this.close == Close::Lingering {
+    /// Our FIN, then whatever the caller still sends is read and thrown away until its FIN, so that the close does not reset the
+    /// connection under its last answers.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.finished {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            this.close = Close::Sent;
+            this.finished = true;
             this.watch.enter(Phase::Lingering);
         }
         let mut scrap = [0_u8; 4096];
@@ -217,35 +97,5 @@ impl Write for ClientIo {
                 _ => return Poll::Ready(Ok(())),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_read_while_idle_begins_a_head_and_blocked_writes_are_timed() {
-        let now = Arc::new(AtomicU64::new(5));
-        let watch = IoWatch::new(Arc::clone(&now));
-        assert_eq!(watch.phase(), (Phase::Head, Moment::from_micros(5)));
-        watch.enter(Phase::Busy);
-        watch.note_read(10);
-        assert_eq!(watch.phase().0, Phase::Busy);
-        watch.enter(Phase::Idle);
-        now.store(9, Relaxed);
-        watch.note_read(1);
-        assert_eq!(watch.phase(), (Phase::Head, Moment::from_micros(9)));
-        watch.note_write(true);
-        now.store(12, Relaxed);
-        watch.note_write(true);
-        assert_eq!(watch.blocked_since(), Some(Moment::from_micros(9)));
-        watch.note_write(false);
-        assert_eq!(watch.blocked_since(), None);
-        watch.multiplexed();
-        watch.note_read(1);
-        assert_eq!(watch.phase().0, Phase::Idle);
-        watch.note_read(0);
-        assert!(watch.saw_eof());
     }
 }

@@ -6,21 +6,21 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use http::HeaderValue;
-
 use super::{
     auth::DigestMemo,
-    client_io::{IoWatch, Phase},
+    io_watch::{IoWatch, Phase},
 };
 use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
 
 /// How long a client that was told to go may take to close before it is cut off.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a connection is idle before it gives back what it needs to be busy.
+const PARK: Duration = Duration::from_millis(500);
 
 /// A client connection.
 #[derive(Debug)]
@@ -30,19 +30,18 @@ pub struct Connection {
     /// Who it is.
     pub peer: SocketAddr,
     /// The peer's address, as text, ready for `X-Forwarded-For`.
-    pub address: HeaderValue,
+    pub address: Box<str>,
     /// Whether it is encrypted.
     pub tls: bool,
     /// What its stream says.
-    pub watch: Arc<IoWatch>,
+    pub watch: Rc<IoWatch>,
     /// The leash on its task.
     pub leash: Rc<Leash>,
-    /// The last request's body was not read to its end: what comes next on an HTTP/1 connection is not a head.
-    pub unread: Cell<bool>,
+    /// It has been idle for a moment: what only a busy connection needs may go (HTTP/1).
+    pub may_park: Cell<bool>,
     /// The digest of the key it showed last.
     pub memo: DigestMemo,
-    /// Its requests are HTTP/1.0: only the close tells the end of an answer without a length.
-    pub old: Cell<bool>,
+    parked: Cell<bool>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
     pub(super) slot: Cell<usize>,
@@ -50,18 +49,17 @@ pub struct Connection {
 
 impl Connection {
     /// A connection with nothing in flight.
-    pub fn new(listener: ListenerId, peer: SocketAddr, tls: bool, watch: Arc<IoWatch>) -> Rc<Self> {
-        let address = HeaderValue::from_str(&peer.ip().to_canonical().to_string());
+    pub fn new(listener: ListenerId, peer: SocketAddr, tls: bool, watch: Rc<IoWatch>) -> Rc<Self> {
         Rc::new(Self {
             listener,
             peer,
-            address: address.unwrap_or(HeaderValue::from_static("unknown")),
+            address: peer.ip().to_canonical().to_string().into(),
             tls,
             watch,
             leash: Rc::default(),
-            unread: Cell::new(false),
+            may_park: Cell::new(false),
+            parked: Cell::new(false),
             memo: DigestMemo::default(),
-            old: Cell::new(false),
             in_flight: Cell::new(0),
             slot: Cell::new(usize::MAX),
         })
@@ -70,6 +68,7 @@ impl Connection {
     /// A request's head was read.
     pub fn request_began(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
+        self.parked.set(false);
         self.watch.enter(Phase::Busy);
     }
 
@@ -104,6 +103,11 @@ impl Connection {
             Phase::Idle if stood > timeouts.idle && self.leash.order() == Order::Go => {
                 self.leash.finish();
                 Some("idle")
+            }
+            Phase::Idle if stood > PARK && !self.parked.replace(true) => {
+                self.may_park.set(true);
+                self.leash.wake();
+                None
             }
             Phase::Lingering if stood > LINGER => {
                 self.leash.cut();
@@ -151,6 +155,11 @@ impl Leash {
 
     fn give(&self, order: Order) {
         self.order.set(self.order.get().max(order));
+        self.wake();
+    }
+
+    /// Has the task look again.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

@@ -5,15 +5,14 @@
 
 use std::rc::Rc;
 
-use http::HeaderMap;
-
 use super::{
     endpoint::{Handed, LocalEndpoint},
+    headers::outgoing::FieldSink,
     view::LocalCredential,
 };
 
-/// Attaches a credential, replacing whatever has its name, and counts the request as one that was handed this value.
-pub fn attach(headers: &mut HeaderMap, credential: &LocalCredential, endpoint: &Rc<LocalEndpoint>) -> Handed {
-    headers.insert(credential.header.clone(), credential.value.clone());
+/// Attaches a credential, and counts the request as one that was handed this value.
+pub fn attach(sink: &mut impl FieldSink, credential: &LocalCredential, endpoint: &Rc<LocalEndpoint>) -> Handed {
+    sink.secret(&credential.header, &credential.value);
     endpoint.hand(credential.id)
 }

@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 
-use http::{Method, Version, request::Parts};
+use http::{Method, Version};
 
 use super::{
     auth::{Caller, DigestMemo},
     authority,
+    head::RequestHead,
     headers::{framing, survey::Survey},
     path::{self, Special},
     reject::Reject,
@@ -61,7 +62,7 @@ impl From<Reject> for Refusal<'_> {
 pub fn decide<'s>(
     snapshot: &'s Snapshot,
     listener: &ListenerPolicy,
-    head: &'s Parts,
+    head: &'s RequestHead,
     survey: &Survey<'_>,
     memo: &DigestMemo,
     tick: Tick,
@@ -72,11 +73,11 @@ pub fn decide<'s>(
     if head.method == Method::TRACE {
         return Err(Reject::MethodNotAllowed.into());
     }
-    if head.headers.len() > snapshot.limits.fields {
+    if head.fields.len() > snapshot.limits.fields {
         return Err(Reject::RequestHeadTooLarge.into());
     }
     let content_length = framing::check_request(head.version, survey)?;
-    let host = authority::host_of(&head.uri, survey.host)?;
+    let host = authority::host_of(head.authority(), survey.host)?;
     if !listener.serves(host) {
         return Err(Reject::Misdirected.into());
     }
@@ -99,7 +100,7 @@ pub fn decide<'s>(
     }
     let Some(endpoint) = snapshot.endpoints.get(forward.endpoint) else { return Err(refuse(Reject::NoRoute)) };
     // `*` stands for `/` and must be forwarded as that.
-    let own = std::ptr::eq(raw, head.uri.path());
+    let own = std::ptr::eq(raw, head.path());
     let unchanged = own && matches!(canonical.path, Cow::Borrowed(_)) && forward.rewrite.is_none();
     Ok(Plan {
         route,
@@ -113,11 +114,11 @@ pub fn decide<'s>(
 }
 
 /// The path of the request target; `*` only with OPTIONS (RFC 9112 section 3.2.4), where it stands for `/`.
-fn raw_path(head: &Parts) -> Result<&str, Reject> {
-    let path = head.uri.path();
+fn raw_path(head: &RequestHead) -> Result<&str, Reject> {
+    let path = head.path();
     match path {
         "*" if head.method == Method::OPTIONS && head.version != Version::HTTP_2 => Ok("/"),
-        "" if head.uri.authority().is_some() => Ok("/"),
+        "" if head.authority().is_some() => Ok("/"),
         _ => Ok(path),
     }
 }

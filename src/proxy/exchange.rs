@@ -12,11 +12,10 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
-
 use super::{
     body::Upload,
     connection::Connection,
+    headers::trace::RequestId,
     reject::Reject,
     upstream::{admission::Place, pool::LocalBackend},
     worker::{RouteMeter, Worker},
@@ -100,7 +99,7 @@ pub struct Exchange {
     /// When the head was read.
     pub started: Moment,
     /// `x-request-id` of request and answer.
-    pub request_id: HeaderValue,
+    pub request_id: RequestId,
     /// The request body's shared side.
     pub upload: RefCell<Upload>,
     /// The caller sending.
@@ -151,8 +150,8 @@ pub struct Record {
 pub struct Logged {
     /// Method.
     pub method: http::Method,
-    /// Target, for its path.
-    pub uri: http::Uri,
+    /// Path, as it came.
+    pub path: Box<str>,
     /// Name of the caller, in the worker's memory.
     pub caller: Option<Rc<str>>,
     /// The upstream that was asked last.
@@ -164,7 +163,7 @@ impl Exchange {
     pub fn begin(
         worker: &Rc<Worker>,
         connection: &Rc<Connection>,
-        request_id: HeaderValue,
+        request_id: RequestId,
         deadlines: Deadlines,
         started: Moment,
     ) -> Watched {

@@ -1,10 +1,12 @@
 //! The data plane: everything between accepting a connection and the last byte of an answer.
 //!
 //! It knows nothing of files, configuration or the control plane (a test reads the imports). In the order of a request's life:
-//! `accept` → `worker` → `server` (`tls`, `client_io`, `connection`) → `pipeline` → `decide` (`headers::framing`, `authority`,
-//! `path`, `route`, `auth`) → `forward` (`upstream::admission`, `upstream::pool`, `headers`, `credential`, `body`) → `respond`.
+//! `accept` → `worker` → `server` (`tls`, `connection`) → `http1::server` or `http2` → `pipeline` → `decide` (`headers::framing`, `authority`,
+//! `path`, `route`, `auth`) → `forward` (`upstream::admission`,
+//! `upstream::pool`, `headers::outgoing`, `credential`, `http1::client`, `body`) → `answer`, or `respond` where we answer ourselves.
 
 pub mod accept;
+pub mod answer;
 pub mod auth;
 pub mod authority;
 pub mod body;
@@ -14,11 +16,15 @@ pub mod credential;
 pub mod decide;
 pub mod endpoint;
 pub mod exchange;
+pub mod expect;
 pub mod forward;
+pub mod head;
 pub mod headers;
+pub mod http1;
+pub mod http2;
+pub mod io_watch;
 pub mod path;
 pub mod pipeline;
-pub mod quiet;
 pub mod reject;
 pub mod respond;
 pub mod route;

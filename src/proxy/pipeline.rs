@@ -2,16 +2,16 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Request, Response, Version};
-use http_body::Body;
-use hyper::body::Incoming;
+use http::HeaderValue;
 
 use super::{
-    body::ResponseBody,
+    answer::Answer,
+    body::CallerBody,
     connection::Connection,
     decide::decide,
     exchange::{Deadlines, Exchange, Logged, Watched},
-    forward::{self, Outbound},
+    forward::Forwarding,
+    head::RequestHead,
     headers::{survey::Survey, trace},
     reject::Reject,
     respond::{Manner, respond},
@@ -20,22 +20,14 @@ use super::{
 use crate::snapshot::{Access, Snapshot};
 
 /// Answers a request: by its upstream, or by ourselves. Never fails: every failure is an answer.
-pub async fn handle(
-    worker: &Rc<Worker>,
-    connection: &Rc<Connection>,
-    request: Request<Incoming>,
-) -> Response<ResponseBody> {
+pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &RequestHead, body: CallerBody) -> Answer {
     let tick = worker.tick();
     let view = worker.view();
-    let (head, body) = request.into_parts();
-    let survey = Survey::of(&head.headers);
+    let survey = Survey::of(&head.fields);
+    body.begin(&survey);
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
     let grpc = survey.is_grpc();
-    connection.unread.set(!body.is_end_stream());
-    if head.version == Version::HTTP_10 {
-        connection.old.set(true);
-    }
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
     let policy = listener.and_then(|at| view.snapshot.listeners.get(at));
@@ -44,7 +36,7 @@ pub async fn handle(
             worker.count_limit("memory");
             Err(Reject::Overloaded.into())
         }
-        Some(policy) => decide(&view.snapshot, policy, &head, &survey, &connection.memo, tick),
+        Some(policy) => decide(&view.snapshot, policy, head, &survey, &connection.memo, tick),
         None => Err(Reject::Draining.into()),
     };
     let route = match &decision {
@@ -57,7 +49,7 @@ pub async fn handle(
         let caller = decision.as_ref().ok().and_then(|plan| view.caller(plan.caller)).cloned();
         record.logged.replace(Some(Logged {
             method: head.method.clone(),
-            uri: head.uri.clone(),
+            path: head.path().into(),
             caller,
             upstream: None,
         }));
@@ -67,9 +59,9 @@ pub async fn handle(
         Ok(plan) => {
             exchange.0.limit_request(plan.forward.timeout);
             let trusted = policy.is_some_and(|policy| policy.trusts(connection.peer.ip()));
-            let outbound = Outbound::new(&view, plan, &survey, trusted);
-            match forward::forward(Rc::clone(&exchange.0), view, outbound, head, body).await {
-                Ok(answer) => answer.respond(exchange),
+            let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
+            match forwarding.run(&exchange.0, body).await {
+                Ok(reached) => reached.answer(exchange),
                 Err(reject) => refuse(reject, grpc, None, exchange),
             }
         }
@@ -86,7 +78,7 @@ pub async fn handle(
     }
 }
 
-fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watched) -> Response<ResponseBody> {
+fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watched) -> Answer {
     let route = exchange.0.record.meter.borrow().as_ref().map(|meter| std::sync::Arc::clone(&meter.route));
     exchange
         .0

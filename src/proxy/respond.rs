@@ -1,9 +1,12 @@
 //! The one place that builds an answer of our own.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{body::ResponseBody, exchange::Watched, headers::trace::X_REQUEST_ID, reject::Reject};
+use super::{
+    answer::Answer, body::ResponseBody, exchange::Watched, head::ResponseHead, headers::trace::RequestId,
+    reject::Reject,
+};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -18,19 +21,15 @@ pub struct Manner {
 }
 
 /// Answers a request that failed.
-pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Response<ResponseBody> {
+pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Answer {
     let record = &exchange.0.record;
     record.reject.set(Some(reject));
     let status = if manner.grpc { StatusCode::OK } else { reject.status() };
     record.status.set(status.as_u16());
     exchange.0.head_sent(exchange.0.worker.coarse_now());
-    let request_id = exchange.0.request_id.clone();
-    let body = if manner.grpc { Bytes::new() } else { json(reject, &request_id) };
-    let mut response = Response::new(ResponseBody::full(exchange, body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
+    let body = if manner.grpc { Bytes::new() } else { json(reject, &exchange.0.request_id) };
+    let mut headers = HeaderMap::new();
     headers.insert(header::SERVER, HeaderValue::from_static("scoregate"));
-    headers.insert(X_REQUEST_ID, request_id);
     if manner.grpc {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(reject.grpc_status())));
@@ -47,11 +46,15 @@ pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Response<Re
     if let Some(allow) = manner.allow {
         headers.insert(header::ALLOW, allow);
     }
-    response
+    Answer {
+        head: ResponseHead { status, fields: headers.into() },
+        body: ResponseBody::full(exchange, body),
+        is_ours: true,
+    }
 }
 
 /// `{"error":{"code","message","request_id"}}`. Codes and messages need no escaping (a test sees to it), ids are visible ASCII.
-fn json(reject: Reject, request_id: &HeaderValue) -> Bytes {
+fn json(reject: Reject, request_id: &RequestId) -> Bytes {
     let mut body = Vec::with_capacity(256);
     for part in [r#"{"error":{"code":""#, reject.code(), r#"","message":""#, reject.message(), r#"","request_id":""#] {
         body.extend_from_slice(part.as_bytes());
@@ -69,15 +72,21 @@ fn json(reject: Reject, request_id: &HeaderValue) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::{
+        head::Fields,
+        headers::{survey::Survey, trace},
+    };
 
     #[test]
     fn every_body_is_json_whatever_the_request_id() {
         for id in ["abc", "a\"b\\c"] {
-            let id = HeaderValue::from_str(id).unwrap();
+            let fields: HeaderMap =
+                [(HeaderName::from_static("x-request-id"), HeaderValue::from_str(id).unwrap())].into_iter().collect();
+            let id_of = trace::request_id(Survey::of(&Fields::from(fields)).request_id, || 0);
             let body: serde_json::Value =
-                serde_json::from_slice(&json(Reject::CallerUnknown, &id)).expect("valid JSON");
+                serde_json::from_slice(&json(Reject::CallerUnknown, &id_of)).expect("valid JSON");
             assert_eq!(body["error"]["code"], "caller_unknown");
-            assert_eq!(body["error"]["request_id"].as_str(), id.to_str().ok());
+            assert_eq!(body["error"]["request_id"].as_str(), Some(id));
         }
     }
 }

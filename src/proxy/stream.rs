@@ -1,11 +1,10 @@
-//! A byte stream of either side, plain or TLS, and how hyper reads it.
+//! A byte stream of either side, plain or TLS, and how hyper reads it for HTTP/2.
 //!
-//! Below `client_io` and `upstream::io`, which add what each side needs to know of its stream.
+//! Below `http1::link`, and below `client_io` and `upstream::io`, which are HTTP/2's.
 
 use std::{
     io,
     pin::Pin,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
     task::{Context, Poll, ready},
 };
 
@@ -33,6 +32,14 @@ impl Stream {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
         }
+    }
+
+    /// Ready once there is something to read, or the end. Only for a stream that was read until it had nothing.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp().poll_read_ready(cx)
     }
 }
 
@@ -83,47 +90,8 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Counts how often a task was polled, so that a stream which had nothing to read is not asked again before the task's next
-/// turn: hyper asks up to five times in one, and a single-threaded runtime looks at sockets only between turns. Zero while
-/// nobody counts. Atomic (relaxed) only because hyper demands that a stream can be sent.
-#[derive(Debug, Default)]
-pub struct Turns(AtomicU32);
-
-impl Turns {
-    /// The task is polled.
-    pub fn begin(&self) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(1).max(1), Relaxed);
-    }
-
-    /// The present turn.
-    #[must_use]
-    pub fn present(&self) -> u32 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// Reads into hyper's buffer and says how much; does not ask a stream twice in a turn that was found empty. `dry` is the
-/// turn in which that was; 0 = none.
-pub(super) fn read_once_a_turn(
-    stream: &mut Stream,
-    turns: &Turns,
-    dry: &mut u32,
-    cx: &mut Context<'_>,
-    buf: ReadBufCursor<'_>,
-) -> Poll<io::Result<usize>> {
-    let turn = turns.present();
-    if turn != 0 && turn == *dry {
-        return Poll::Pending;
-    }
-    let read = read_into(Pin::new(stream), cx, buf);
-    if read.is_pending() {
-        *dry = turn;
-    }
-    read
-}
-
 /// Reads into hyper's buffer and says how much.
-fn read_into(
+pub(super) fn read_into(
     stream: Pin<&mut impl AsyncRead>,
     cx: &mut Context<'_>,
     mut buf: ReadBufCursor<'_>,

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use prometheus::local::LocalHistogram;
 
 use super::{
-    auth::Caller, client_io::Phase, connection::Connection, endpoint::LocalEndpoint, upstream::pool::LocalBackend,
+    auth::Caller, connection::Connection, endpoint::LocalEndpoint, io_watch::Phase, upstream::pool::LocalBackend,
 };
 use crate::{
     ids::{BackendId, EndpointId, ListenerId, ValueId},

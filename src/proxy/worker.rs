@@ -101,9 +101,11 @@ pub struct Worker {
     gauges: Arc<Gauges>,
     snapshots: RefCell<Cache<SnapshotSource, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
-    /// Coarse time, microseconds: of the last sweep or request. Atomic only for [`super::client_io::IoWatch`].
-    coarse: Arc<AtomicU64>,
+    /// Coarse time: of the last sweep or request.
+    coarse: Rc<Cell<Moment>>,
     wall: Cell<(Moment, u64)>,
+    /// The second it is of, and the date.
+    date: Cell<(u64, [u8; 29])>,
     random: Cell<u64>,
     endpoints: RefCell<HashMap<EndpointId, Rc<LocalEndpoint>>>,
     backends: RefCell<HashMap<BackendId, Rc<LocalBackend>>>,
@@ -166,8 +168,9 @@ impl Worker {
             gauges,
             snapshots: RefCell::new(snapshots),
             view: RefCell::new(Rc::new(View::empty(Arc::clone(&snapshot)))),
-            coarse: Arc::new(AtomicU64::new(shared.clock.now().as_micros())),
+            coarse: Rc::new(Cell::new(shared.clock.now())),
             wall: Cell::new((shared.clock.now(), shared.clock.unix_seconds())),
+            date: Cell::new((u64::MAX, *b"Thu, 01 Jan 1970 00:00:00 GMT")),
             random: Cell::new(crate::random::bytes().map_or(seed, u64::from_ne_bytes) | 1),
             endpoints: RefCell::default(),
             backends: RefCell::default(),
@@ -232,18 +235,18 @@ impl Worker {
     /// Exact time; refreshes the coarse one.
     pub fn now(&self) -> Moment {
         let now = self.shared.clock.now();
-        self.coarse.store(now.as_micros(), Relaxed);
+        self.coarse.set(now);
         now
     }
 
     /// The time of the last sweep or request: good enough for time-outs, free to read.
     pub fn coarse_now(&self) -> Moment {
-        Moment::from_micros(self.coarse.load(Relaxed))
+        self.coarse.get()
     }
 
     /// The coarse clock itself, for streams.
-    pub fn coarse_clock(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.coarse)
+    pub fn coarse_clock(&self) -> Rc<Cell<Moment>> {
+        Rc::clone(&self.coarse)
     }
 
     /// Uniformly distributed bits (xorshift64*, Vigna 2016). For balance and request ids; nothing secret depends on them.
@@ -254,6 +257,19 @@ impl Worker {
         x ^= x >> 27;
         self.random.set(x);
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// The date as answers have it (RFC 9110 section 5.6.7).
+    pub fn date(&self) -> [u8; 29] {
+        let unix = self.wall.get().1;
+        let (of, date) = self.date.get();
+        if of == unix {
+            return date;
+        }
+        let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(unix));
+        let date = text.as_bytes().try_into().unwrap_or(date);
+        self.date.set((unix, date));
+        date
     }
 
     /// The present view. One relaxed load where nothing was published.
@@ -376,9 +392,6 @@ impl Worker {
     /// An exchange is over: counted, logged, forgotten.
     pub fn finish(&self, exchange: &Exchange) {
         if let Ok(mut upload) = exchange.upload.try_borrow_mut() {
-            if upload.is_whole() {
-                exchange.connection.unread.set(false);
-            }
             upload.close(self);
         }
         drop(exchange.place.take());
@@ -405,12 +418,12 @@ impl Worker {
         let meter = record.meter.borrow();
         self.shared.access.send(AccessRecord {
             time_unix_ms: self.shared.clock.unix_millis(),
-            request_id: exchange.request_id.to_str().unwrap_or_default().to_owned(),
+            request_id: exchange.request_id.as_str().to_owned(),
             listener: meter.as_ref().map_or_else(|| "none".into(), |meter| Arc::clone(&meter.listener)),
             route: meter.as_ref().map(|meter| Arc::clone(&meter.route)),
             caller: logged.caller.map(|name| (&*name).into()),
             method: logged.method,
-            path: logged.uri.path().to_owned(),
+            path: logged.path.into(),
             status: record.status.get(),
             code: record.reject.get().map(Reject::code),
             bytes_in: exchange.sending.bytes(),

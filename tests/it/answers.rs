@@ -145,7 +145,8 @@ async fn a_reset_before_the_answer_is_a_502_and_after_the_head_cuts_off() {
         match caller.open(post("/later", "{}")).await {
             Ok(response) if response.status() == 200 => assert!(client::collect(response).await.is_err()),
             Ok(response) => assert_eq!(response.status(), 502, "the reset came before the head was read"),
-            Err(error) => panic!("{error}"),
+            // A stream that is reset at once takes its head with it.
+            Err(_reset) => assert_eq!(caller.name(), "h2"),
         }
     }
 }

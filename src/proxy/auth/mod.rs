@@ -110,8 +110,8 @@ impl CallerPolicy {
         }
         let Some((place, value)) = found.filter(|(place, _)| self.headers.contains(place)) else { return Ok(None) };
         Ok(match place {
-            CredentialHeader::Authorization => bearer(value.as_bytes()),
-            CredentialHeader::XApiKey | CredentialHeader::ApiKey => Some(value.as_bytes()),
+            CredentialHeader::Authorization => bearer(value),
+            CredentialHeader::XApiKey | CredentialHeader::ApiKey => Some(value),
         })
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::digest::sha256;
+    use crate::{digest::sha256, proxy::head::Fields};
 
     const TEAM_A: usize = 1;
     const TEAM_B: usize = 2;
@@ -157,7 +157,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).expect("value"));
         }
-        policy.verify(&keys(), &DigestMemo::default(), &Survey::of(&headers), unix).map(Caller::index)
+        policy.verify(&keys(), &DigestMemo::default(), &Survey::of(&Fields::from(headers)), unix).map(Caller::index)
     }
 
     #[test]

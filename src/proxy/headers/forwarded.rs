@@ -2,90 +2,65 @@
 //!
 //! What a caller says of itself is believed only where its peer is a trusted proxy; else it is replaced.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::Version;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+use super::{
+    outgoing::{FieldSink, joined},
+    survey::Survey,
+};
+use crate::proxy::head::Fields;
 
 /// The hop before this one.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct PreviousHop<'a> {
-    /// `forwarded`, `x-real-ip` or any `x-forwarded-…` stands in the head.
-    pub claims: bool,
     /// Its address, as text.
-    pub address: &'a HeaderValue,
+    pub address: &'a [u8],
     /// Whether it came over TLS.
     pub tls: bool,
     /// Whether what it says of the hops before it is believed.
     pub trusted: bool,
     /// The `Host` or `:authority` it asked for.
-    pub host: HeaderValue,
+    pub host: &'a [u8],
     /// The HTTP it spoke.
     pub version: Version,
 }
 
-/// Writes where the request came from.
-pub fn set_forwarded(headers: &mut HeaderMap, hop: PreviousHop<'_>) {
-    let PreviousHop { claims, address, tls, trusted, host, version } = hop;
-    let proto = if tls { "https" } else { "http" };
-    if trusted {
-        append(headers, &header::FORWARDED, &forwarded_element(address, proto, &host));
-        append(headers, &X_FORWARDED_FOR, address.as_bytes());
-        if !headers.contains_key(X_FORWARDED_FOR) {
-            headers.insert(X_FORWARDED_FOR, address.clone());
-        }
-        if !headers.contains_key(X_FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-        }
-        if !headers.contains_key(X_FORWARDED_HOST) {
-            headers.insert(X_FORWARDED_HOST, host);
-        }
+/// Writes where the request came from. The claims that are replaced or added to did not pass (`outgoing`).
+pub fn write(sink: &mut impl FieldSink, hop: &PreviousHop<'_>, survey: &Survey<'_>, fields: &Fields) {
+    let proto: &[u8] = if hop.tls { b"https" } else { b"http" };
+    if hop.trusted && survey.forwarded.first().is_some() {
+        sink.field(b"forwarded", &added(fields, "forwarded", &element(hop.address, proto, hop.host)));
+    }
+    if hop.trusted && survey.forwarded_for.first().is_some() {
+        sink.field(b"x-forwarded-for", &added(fields, "x-forwarded-for", hop.address));
     } else {
-        if claims {
-            remove_claims(headers);
-        }
-        headers.insert(X_FORWARDED_FOR, address.clone());
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-        headers.insert(X_FORWARDED_HOST, host);
+        sink.field(b"x-forwarded-for", hop.address);
     }
-    let via = HeaderValue::from_static(match version {
-        Version::HTTP_2 => "2.0 scoregate",
-        Version::HTTP_10 => "1.0 scoregate",
-        _ => "1.1 scoregate",
-    });
-    headers.append(header::VIA, via);
+    if !(hop.trusted && survey.forwarded_proto) {
+        sink.field(b"x-forwarded-proto", proto);
+    }
+    if !(hop.trusted && survey.forwarded_host) {
+        sink.field(b"x-forwarded-host", hop.host);
+    }
+    sink.field(
+        b"via",
+        match hop.version {
+            Version::HTTP_2 => b"2.0 scoregate",
+            Version::HTTP_10 => b"1.0 scoregate",
+            _ => b"1.1 scoregate",
+        },
+    );
 }
 
-/// Whatever a stranger says of where its request came from.
-fn remove_claims(headers: &mut HeaderMap) {
-    let is_claim = |name: &&HeaderName| {
-        matches!(name.as_str(), "forwarded" | "x-real-ip") || name.as_str().starts_with("x-forwarded-")
-    };
-    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
-    for name in claims {
-        headers.remove(name);
-    }
+/// The values of a field joined, and one more.
+fn added(fields: &Fields, name: &str, element: &[u8]) -> Vec<u8> {
+    let mut values = joined(fields, name, b", ");
+    values.extend_from_slice(b", ");
+    values.extend_from_slice(element);
+    values
 }
 
-/// Joins the values of a field that is there and adds an element; a field that is not there stays away.
-fn append(headers: &mut HeaderMap, name: &HeaderName, element: &[u8]) {
-    let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else { return };
-    let mut joined = first.as_bytes().to_vec();
-    for value in values {
-        joined.extend_from_slice(b", ");
-        joined.extend_from_slice(value.as_bytes());
-    }
-    joined.extend_from_slice(b", ");
-    joined.extend_from_slice(element);
-    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-        headers.insert(name.clone(), joined);
-    }
-}
-
-fn forwarded_element(address: &HeaderValue, proto: &str, host: &HeaderValue) -> Vec<u8> {
-    let address = address.as_bytes();
+fn element(address: &[u8], proto: &[u8], host: &[u8]) -> Vec<u8> {
     let mut element = b"for=".to_vec();
     if address.contains(&b':') {
         element.extend_from_slice(b"\"[");
@@ -95,32 +70,43 @@ fn forwarded_element(address: &HeaderValue, proto: &str, host: &HeaderValue) -> 
         element.extend_from_slice(address);
     }
     element.extend_from_slice(b";proto=");
-    element.extend_from_slice(proto.as_bytes());
+    element.extend_from_slice(proto);
     element.extend_from_slice(b";host=\"");
-    element.extend_from_slice(host.as_bytes());
+    element.extend_from_slice(host);
     element.push(b'"');
     element
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::HeaderMap;
 
-    fn forwarded(trusted: bool, fields: &[(&'static str, &'static str)]) -> Vec<String> {
-        let mut headers = HeaderMap::new();
+    use super::*;
+    use crate::proxy::{
+        head::RequestHead,
+        headers::{outgoing::Outgoing, trace},
+    };
+
+    fn forwarded(trusted: bool, fields: &[(&str, &str)]) -> Vec<String> {
+        let mut map = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
+            map.field(name.as_bytes(), value.as_bytes());
         }
+        let mut head = RequestHead::default();
+        head.fields = map.into();
+        let survey = Survey::of(&head.fields);
         let hop = PreviousHop {
-            claims: true,
-            address: &HeaderValue::from_static("10.1.2.3"),
+            address: b"10.1.2.3",
             tls: true,
             trusted,
-            host: HeaderValue::from_static("gate.example:8443"),
+            host: b"gate.example:8443",
             version: Version::HTTP_11,
         };
-        set_forwarded(&mut headers, hop);
-        let mut lines: Vec<String> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        let id = trace::request_id(survey.request_id, || 1);
+        let mut out = HeaderMap::new();
+        Outgoing { head: &head, survey: &survey, configured: &[], hop, id: &id, identity: None }.write(&mut out);
+        out.remove("x-request-id");
+        let mut lines: Vec<String> = out.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         lines.sort();
         lines
     }

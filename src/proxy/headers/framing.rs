@@ -1,12 +1,12 @@
 //! Field names and framing that must not be forwarded, in either direction (RFC 9110 section 5.1, RFC 9112 section 6).
 //!
-//! hyper has parsed the message by now; what it lets through and another server might read differently is refused here.
-//! Framing towards the next hop is then made anew by hyper from the body itself.
+//! The message has been parsed by now; what the grammar lets through and another server might read differently is refused here.
+//! Framing towards the next hop is then made anew from the body itself.
 
-use http::{HeaderValue, Version};
+use http::Version;
 
 use super::survey::{One, Survey};
-use crate::proxy::reject::Reject;
+use crate::proxy::{http1::chunked::Decoder, reject::Reject};
 
 /// Checks the framing of a request, and gives the length of its body, where it is known.
 ///
@@ -20,8 +20,11 @@ pub fn check_request(version: Version, survey: &Survey<'_>) -> Result<Option<u64
         if version != Version::HTTP_11 {
             return Err(Reject::BadRequest("transfer-encoding is for HTTP/1.1 alone"));
         }
-        if survey.transfer_encoding.is_repeated() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        if survey.transfer_encoding.is_repeated() || !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(Reject::BadRequest("the only transfer coding understood is exactly one 'chunked'"));
+        }
+        if survey.content_length.first().is_some() {
+            return Err(Reject::BadRequest("the request has both content-length and transfer-encoding"));
         }
     }
     let length = survey.content_length.single(Reject::BadRequest("the request has more than one content-length"))?;
@@ -30,16 +33,33 @@ pub fn check_request(version: Version, survey: &Survey<'_>) -> Result<Option<u64
         .transpose()
 }
 
+/// How the body of a request ends (RFC 9112 section 6.3). A request whose framing is refused has one that never ends: nothing
+/// after it on the connection can be a head.
+#[must_use]
+pub fn body_of_request(survey: &Survey<'_>) -> Decoder {
+    match (survey.transfer_encoding.first(), survey.content_length.first()) {
+        (None, None) => Decoder::Done,
+        (None, Some(digits)) if !survey.content_length.is_repeated() => match plain_number(digits) {
+            Some(0) => Decoder::Done,
+            Some(length) => Decoder::Length(length),
+            None => Decoder::UntilClose,
+        },
+        (Some(_), None) => Decoder::chunked(),
+        _ => Decoder::UntilClose,
+    }
+}
+
 /// Whether the framing of a response is one that can be passed on as something complete.
 #[must_use]
 pub fn response_is_sound(codings: One<'_>, lengths: One<'_>) -> bool {
-    let coding_ok = codings.first().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    let coding_ok = codings.first().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
     let length_ok = lengths.first().is_none_or(|length| plain_number(length).is_some());
     coding_ok && length_ok && !codings.is_repeated() && !lengths.is_repeated()
 }
 
-fn plain_number(value: &HeaderValue) -> Option<u64> {
-    let digits = value.as_bytes();
+/// A number of digits and nothing else.
+#[must_use]
+pub fn plain_number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
     }
@@ -48,17 +68,17 @@ fn plain_number(value: &HeaderValue) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::proxy::headers::strip;
+    use crate::proxy::{head::Fields, headers::survey::ResponseSurvey};
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+    fn headers(fields: &[(&'static str, &'static str)]) -> Fields {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_static(value));
         }
-        map
+        map.into()
     }
 
     fn check(version: Version, fields: &[(&'static str, &'static str)]) -> bool {
@@ -67,7 +87,7 @@ mod tests {
 
     fn response_is_sound(fields: &[(&'static str, &'static str)]) -> bool {
         let headers = headers(fields);
-        let survey = strip::survey_response(&headers);
+        let survey = ResponseSurvey::of(&headers);
         super::response_is_sound(survey.transfer_encoding, survey.content_length)
     }
 
@@ -87,6 +107,7 @@ mod tests {
             &[("transfer-encoding", "gzip, chunked")],
             &[("transfer-encoding", "identity")],
             &[("content-length", "5"), ("content-length", "5")],
+            &[("content-length", "5"), ("transfer-encoding", "chunked")],
             &[("content-length", "5, 5")],
             &[("content-length", "+5")],
             &[("content-length", "")],

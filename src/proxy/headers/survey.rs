@@ -1,22 +1,19 @@
-//! One look at every field of a head, so that nobody after it has to search the map.
+//! One look at every field of a head, so that nobody after it has to search.
 //!
-//! Called once per request by `pipeline`; `decide` and `forward` read the result. A search in a header map costs a hash and a
-//! probe; there are some twenty questions to ask of a head, and six fields in it.
+//! Called once per request by `pipeline`; `decide` and `forward` read the result.
 
-use http::{HeaderMap, HeaderValue};
-
-use super::strip;
-use crate::proxy::reject::Reject;
+use super::known::{Known, known};
+use crate::proxy::{head::Fields, reject::Reject};
 
 /// A field that may stand in a head once.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct One<'h> {
-    value: Option<&'h HeaderValue>,
+    value: Option<&'h [u8]>,
     more: bool,
 }
 
 impl<'h> One<'h> {
-    pub(super) fn add(&mut self, value: &'h HeaderValue) {
+    const fn add(&mut self, value: &'h [u8]) {
         if self.value.is_some() {
             self.more = true;
         } else {
@@ -28,13 +25,13 @@ impl<'h> One<'h> {
     ///
     /// # Errors
     /// `otherwise` where there are several.
-    pub fn single(self, otherwise: Reject) -> Result<Option<&'h HeaderValue>, Reject> {
+    pub fn single(self, otherwise: Reject) -> Result<Option<&'h [u8]>, Reject> {
         if self.more { Err(otherwise) } else { Ok(self.value) }
     }
 
     /// The first value.
     #[must_use]
-    pub const fn first(self) -> Option<&'h HeaderValue> {
+    pub const fn first(self) -> Option<&'h [u8]> {
         self.value
     }
 
@@ -68,49 +65,55 @@ pub struct Survey<'h> {
     pub expect: One<'h>,
     /// `cookie`
     pub cookie: One<'h>,
-    /// What is there of the rest that forwarding changes.
-    pub present: Present,
+    /// `connection`
+    pub connection: One<'h>,
+    /// `upgrade`
+    pub upgrade: One<'h>,
+    /// `te: trailers`
+    pub takes_trailers: bool,
+    /// `forwarded`
+    pub forwarded: One<'h>,
+    /// `x-forwarded-for`
+    pub forwarded_for: One<'h>,
+    /// `x-forwarded-proto` is there.
+    pub forwarded_proto: bool,
+    /// `x-forwarded-host` is there.
+    pub forwarded_host: bool,
+    /// `traceparent`
+    pub traceparent: One<'h>,
     /// A name has an underscore or a dot.
     pub ambiguous_name: bool,
-}
-
-/// Which of the fields that forwarding changes are there.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Present {
-    /// Bits of [`strip`].
-    pub strip: u32,
-    /// `forwarded`, `x-real-ip` or any `x-forwarded-…`
-    pub forwarded: bool,
-    /// `x-ms-client-request-id`, `x-ms-request-id` or `traceparent`
-    pub trace: bool,
 }
 
 impl<'h> Survey<'h> {
     /// Looks at every field once.
     #[must_use]
-    pub fn of(headers: &'h HeaderMap) -> Self {
+    pub fn of(fields: &'h Fields) -> Self {
         let mut survey = Self::default();
-        for (name, value) in headers {
-            let name = name.as_str();
-            match name {
-                "host" => survey.host.add(value),
-                "content-length" => survey.content_length.add(value),
-                "content-type" => survey.content_type.add(value),
-                "authorization" => survey.authorization.add(value),
-                "user-agent" | "accept" | "accept-encoding" => {}
-                "x-api-key" => survey.x_api_key.add(value),
-                "api-key" => survey.api_key.add(value),
-                "x-request-id" => survey.request_id.add(value),
-                "transfer-encoding" => survey.transfer_encoding.add(value),
-                "expect" => survey.expect.add(value),
-                "cookie" => survey.cookie.add(value),
-                "forwarded" | "x-forwarded-for" | "x-real-ip" => survey.present.forwarded = true,
-                "x-ms-client-request-id" | "x-ms-request-id" | "traceparent" => survey.present.trace = true,
+        for (name, value) in fields.iter() {
+            match known(name) {
+                Known::Host => survey.host.add(value),
+                Known::ContentLength => survey.content_length.add(value),
+                Known::ContentType => survey.content_type.add(value),
+                Known::Authorization => survey.authorization.add(value),
+                Known::XApiKey => survey.x_api_key.add(value),
+                Known::ApiKey => survey.api_key.add(value),
+                Known::RequestId => survey.request_id.add(value),
+                Known::TransferEncoding => survey.transfer_encoding.add(value),
+                Known::Connection => survey.connection.add(value),
+                Known::Upgrade => survey.upgrade.add(value),
+                Known::Expect => survey.expect.add(value),
+                Known::Cookie => survey.cookie.add(value),
+                Known::Te => survey.takes_trailers |= tokens(value).any(|item| item.eq_ignore_ascii_case(b"trailers")),
+                Known::Forwarded => survey.forwarded.add(value),
+                Known::ForwardedFor => survey.forwarded_for.add(value),
+                Known::ForwardedProto => survey.forwarded_proto = true,
+                Known::ForwardedHost => survey.forwarded_host = true,
+                Known::TraceParent => survey.traceparent.add(value),
+                Known::OtherId | Known::Claim | Known::Date | Known::Hop | Known::RequestHop | Known::ResponseHop => {}
                 // CGI-like servers read `x_auth` and `x.auth` as `x-auth`: a way around the removal of identity headers.
-                _ if name.starts_with("x-forwarded-") => survey.present.forwarded = true,
-                _ => survey.ambiguous_name |= name.bytes().any(|b| b == b'_' || b == b'.'),
+                Known::Other => survey.ambiguous_name |= name.iter().any(|b| matches!(b, b'_' | b'.')),
             }
-            survey.present.strip |= strip::request_bit(name);
         }
         survey
     }
@@ -118,12 +121,51 @@ impl<'h> Survey<'h> {
     /// Whether it is gRPC.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        self.content_type.first().is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        self.content_type.first().is_some_and(|value| value.starts_with(b"application/grpc"))
     }
 
     /// Whether the caller waits for a 100 before it sends its body.
     #[must_use]
     pub fn expects_continue(&self) -> bool {
-        self.expect.first().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        self.expect.first().is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
     }
+}
+
+/// What stands in an answer's head that matters to us.
+#[derive(Debug, Default)]
+pub struct ResponseSurvey<'h> {
+    /// `content-length`
+    pub content_length: One<'h>,
+    /// `transfer-encoding`
+    pub transfer_encoding: One<'h>,
+    /// `connection`
+    pub connection: One<'h>,
+    /// `x-request-id` is there.
+    pub has_request_id: bool,
+    /// `date` is there.
+    pub has_date: bool,
+}
+
+impl<'h> ResponseSurvey<'h> {
+    /// Looks at every field once.
+    #[must_use]
+    pub fn of(fields: &'h Fields) -> Self {
+        let mut survey = Self::default();
+        for (name, value) in fields.iter() {
+            match known(name) {
+                Known::ContentLength => survey.content_length.add(value),
+                Known::TransferEncoding => survey.transfer_encoding.add(value),
+                Known::Connection => survey.connection.add(value),
+                Known::RequestId => survey.has_request_id = true,
+                Known::Date => survey.has_date = true,
+                _ => {}
+            }
+        }
+        survey
+    }
+}
+
+/// The items of a list (RFC 9110 section 5.6.1).
+pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }

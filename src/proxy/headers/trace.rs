@@ -3,57 +3,68 @@
 //! A caller's ids are kept. One that is longer than 100 characters or has anything but visible ASCII is replaced, since Azure's
 //! container server answers 431 to longer ones and logs must not be written by callers.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
 use super::survey::One;
-
-/// `x-request-id`
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_MS_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
-const X_MS_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Longest id that passes, characters (azureml-inference-server-http answers 431 above).
 const MAX_ID: usize = 100;
 
+/// The id of a request: visible ASCII, up to 100 characters.
+#[derive(Clone, Copy)]
+pub struct RequestId {
+    text: [u8; MAX_ID],
+    length: u8,
+}
+
+impl RequestId {
+    fn new(id: &[u8]) -> Self {
+        let mut text = [0; MAX_ID];
+        let length = id.len().min(MAX_ID);
+        if let (Some(to), Some(from)) = (text.get_mut(..length), id.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        Self { text, length: u8::try_from(length).unwrap_or(0) }
+    }
+
+    /// As it is written into heads.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.get(..usize::from(self.length)).unwrap_or_default()
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The id of a request: the caller's if it is sound, else one made of `random`.
-pub fn request_id(callers: One<'_>, random: impl FnOnce() -> u128) -> HeaderValue {
+pub fn request_id(callers: One<'_>, random: impl FnOnce() -> u128) -> RequestId {
     match callers.first() {
-        Some(id) if is_sound(id) && !callers.is_repeated() => id.clone(),
+        Some(id) if is_sound(id) && !callers.is_repeated() => RequestId::new(id),
         _ => generate(random()),
     }
 }
 
-/// Puts the ids of a request in order. `others`: there are ids beside `x-request-id`.
-pub fn set_ids(headers: &mut HeaderMap, id: &HeaderValue, others: bool) {
-    headers.insert(X_REQUEST_ID, id.clone());
-    if !others {
-        return;
-    }
-    for name in [X_MS_CLIENT_REQUEST_ID, X_MS_REQUEST_ID] {
-        if headers.get_all(&name).iter().any(|value| !is_sound(value)) {
-            headers.insert(name, id.clone());
-        }
-    }
-    // More than one is to be ignored (W3C Trace Context section 3.2).
-    let mut parents = headers.get_all(TRACEPARENT).iter();
-    if parents.next().is_some_and(|value| !is_sound(value)) || parents.next().is_some() {
-        headers.remove(TRACEPARENT);
-    }
-}
-
-fn is_sound(id: &HeaderValue) -> bool {
-    let id = id.as_bytes();
+/// Whether an id of any kind may be passed on.
+#[must_use]
+pub fn is_sound(id: &[u8]) -> bool {
     (1..=MAX_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
 /// 32 hexadecimal digits.
-fn generate(random: u128) -> HeaderValue {
+fn generate(random: u128) -> RequestId {
     let mut digits = [0; 32];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(random.to_be_bytes()) {
         pair.copy_from_slice(HEX_PAIRS.get(byte as usize).unwrap_or(b"00"));
     }
-    HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("0"))
+    RequestId::new(&digits)
 }
 
 /// Both digits of every byte.
@@ -71,36 +82,27 @@ static HEX_PAIRS: [[u8; 2]; 256] = {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
-    use crate::proxy::headers::survey::Survey;
+    use crate::proxy::{head::Fields, headers::survey::Survey};
 
-    fn after(fields: &[(&'static str, &str)]) -> (String, HeaderMap) {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).expect("value"));
+    fn id(values: &[&str]) -> String {
+        let mut map = HeaderMap::new();
+        for value in values {
+            map.append("x-request-id", HeaderValue::from_bytes(value.as_bytes()).expect("value"));
         }
-        let id = request_id(Survey::of(&headers).request_id, || 0xabc);
-        set_ids(&mut headers, &id, true);
-        (id.to_str().expect("ascii").to_owned(), headers)
+        request_id(Survey::of(&Fields::from(map)).request_id, || 0xabc).as_str().to_owned()
     }
 
     #[test]
-    fn sound_ids_are_kept() {
-        let (id, headers) =
-            after(&[("x-request-id", "abc-1"), ("x-ms-client-request-id", "c"), ("traceparent", "00-a-b-01")]);
-        assert_eq!(id, "abc-1");
-        assert_eq!(headers[X_MS_CLIENT_REQUEST_ID], "c");
-        assert_eq!(headers[TRACEPARENT], "00-a-b-01");
-    }
-
-    #[test]
-    fn others_are_replaced() {
+    fn sound_ids_are_kept_and_others_replaced() {
+        let longest = "x".repeat(100);
+        assert_eq!(id(&["abc-1"]), "abc-1");
+        assert_eq!(id(&[&longest]), longest);
         let long = "x".repeat(101);
-        for bad in [long.as_str(), "", "a b", "caf\u{e9}"] {
-            let (id, headers) = after(&[("x-request-id", bad), ("x-ms-client-request-id", bad), ("traceparent", bad)]);
-            assert_eq!((id.len(), &id[28..]), (32, "0abc"), "{bad:?}");
-            assert_eq!(headers[X_MS_CLIENT_REQUEST_ID], id);
-            assert!(!headers.contains_key(TRACEPARENT));
+        for bad in [&[][..], &["a", "a"], &[&long], &[""], &["a b"], &["caf\u{e9}"]] {
+            assert_eq!(id(bad), "00000000000000000000000000000abc", "{bad:?}");
         }
     }
 }

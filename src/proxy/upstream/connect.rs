@@ -7,18 +7,14 @@ use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{
-    Backend, Protocol,
-    io::{UpstreamIo, UpstreamWatch},
-};
+use super::{Backend, Protocol, io::UpstreamIo};
 use crate::proxy::{
     body::RequestBody,
+    http1::link::Link,
     stream::Stream,
     worker::{LocalExecutor, Worker},
 };
 
-/// Read buffer of an HTTP/1.1 connection, bytes: the most of a response that waits in memory while the caller reads slowly.
-const H1_BUFFER: usize = 48 << 10;
 /// HTTP/2 windows, bytes: Envoy's edge advice is 64 KiB a stream and 1 MiB a connection; measured in benches/README.md.
 const H2_STREAM_WINDOW: u32 = 64 << 10;
 /// Room for every stream's window: a caller that reads slowly must not stop the answers of others on the same connection.
@@ -34,14 +30,7 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 #[expect(clippy::large_enum_variant, reason = "lives for one function call, once a connection")]
 pub enum Connected {
     /// HTTP/1.1.
-    H1 {
-        /// For requests.
-        sender: conn::http1::SendRequest<RequestBody>,
-        /// To be polled while the connection lives.
-        driver: conn::http1::Connection<UpstreamIo, RequestBody>,
-        /// What was read and whether a write failed.
-        watch: Arc<UpstreamWatch>,
-    },
+    H1(Rc<Link>),
     /// HTTP/2.
     H2 {
         /// For requests.
@@ -97,8 +86,6 @@ async fn establish(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, 
             (Stream::Tls(Box::new(tls.into())), h2)
         }
     };
-    let watch = Arc::<UpstreamWatch>::default();
-    let io = UpstreamIo::new(stream, Arc::clone(&watch));
     if backend.protocol == Protocol::H2 || (backend.protocol == Protocol::Negotiated && negotiated_h2) {
         let (sender, driver) = conn::http2::Builder::new(worker.executor())
             .initial_stream_window_size(H2_STREAM_WINDOW)
@@ -107,14 +94,12 @@ async fn establish(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, 
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_PATIENCE)
-            .handshake(io)
+            .handshake(UpstreamIo(stream))
             .await
             .map_err(ConnectError::Http)?;
         Ok(Connected::H2 { sender, driver })
     } else {
-        let (sender, driver) =
-            conn::http1::Builder::new().max_buf_size(H1_BUFFER).handshake(io).await.map_err(ConnectError::Http)?;
-        Ok(Connected::H1 { sender, driver, watch })
+        Ok(Connected::H1(Link::new(stream, &[], None)))
     }
 }
 

@@ -1,93 +1,30 @@
-//! An upstream's byte stream as hyper wants it, with two additions.
-//!
-//! It counts what was read, so that "no byte of answer" is a fact and not a guess. And a write error is not reported at once:
-//! an upstream that answers early and resets has its answer lying in our receive buffer, and hyper would give up before
-//! reading it. So after a write error what is written goes nowhere, the connection is marked for no reuse, and the read side
-//! decides: the answer wins over the write error, and where there is none the read fails by itself.
+//! An upstream's byte stream as hyper wants it for HTTP/2.
 
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
     task::{Context, Poll, ready},
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::AsyncWrite;
 
-use crate::proxy::stream::{Stream, Turns, read_once_a_turn};
-
-/// What is known of an upstream connection from the outside. Relaxed throughout: stream and reader live on one worker.
-#[derive(Debug, Default)]
-pub struct UpstreamWatch {
-    /// Turns of the connection's task.
-    pub turns: Turns,
-    read: AtomicU64,
-    write_failed: AtomicBool,
-}
-
-impl UpstreamWatch {
-    /// Bytes read since the connection was made.
-    #[must_use]
-    pub fn bytes_read(&self) -> u64 {
-        self.read.load(Relaxed)
-    }
-
-    /// A write failed: this connection takes no further request.
-    #[must_use]
-    pub fn write_failed(&self) -> bool {
-        self.write_failed.load(Relaxed)
-    }
-}
+use crate::proxy::stream::{Stream, read_into};
 
 /// An upstream's stream, handed to hyper.
 #[derive(Debug)]
-pub struct UpstreamIo {
-    stream: Stream,
-    watch: Arc<UpstreamWatch>,
-    /// The turn in which there was nothing to read; 0 = none.
-    dry: u32,
-}
-
-impl UpstreamIo {
-    /// Wraps a connected stream.
-    #[must_use]
-    pub const fn new(stream: Stream, watch: Arc<UpstreamWatch>) -> Self {
-        Self { stream, watch, dry: 0 }
-    }
-
-    /// The answer of a write, with errors kept back.
-    fn settle<T>(&self, result: Poll<io::Result<T>>, as_if: T) -> Poll<io::Result<T>> {
-        match result {
-            Poll::Ready(Err(_)) => {
-                self.watch.write_failed.store(true, Relaxed);
-                Poll::Ready(Ok(as_if))
-            }
-            other => other,
-        }
-    }
-}
+pub struct UpstreamIo(pub Stream);
 
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let read = ready!(read_once_a_turn(&mut this.stream, &this.watch.turns, &mut this.dry, cx, buf))?;
-        this.watch.read.store(this.watch.read.load(Relaxed) + read as u64, Relaxed);
+        ready!(read_into(Pin::new(&mut self.get_mut().0), cx, buf))?;
         Poll::Ready(Ok(()))
     }
 }
 
 impl Write for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.watch.write_failed() {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.settle(result, buf.len())
+        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -95,13 +32,7 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let all = bufs.iter().map(|buf| buf.len()).sum();
-        if this.watch.write_failed() {
-            return Poll::Ready(Ok(all));
-        }
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.settle(result, all)
+        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -109,15 +40,10 @@ impl Write for UpstreamIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.watch.write_failed() {
-            return Poll::Ready(Ok(()));
-        }
-        let result = Pin::new(&mut this.stream).poll_flush(cx);
-        this.settle(result, ())
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
     }
 }

@@ -1,31 +1,39 @@
 //! A worker's connections to one upstream: kept, lent, watched.
 //!
-//! HTTP/1.1 connections are lent to one request at a time, most recently used first; HTTP/2 connections to many. Each is driven
-//! by a task that takes it out of the pool the moment the upstream closes it. Nothing is shared between workers but the count
-//! of open connections.
+//! HTTP/1.1 connections are lent to one request at a time, most recently used first; HTTP/2 connections to many. One that the
+//! upstream closes leaves the pool at once: the task that drives it ends (HTTP/2), or the pool's own watch over its idle
+//! connections wakes (HTTP/1.1). Nothing is shared between workers but the count of open connections.
 
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::Context,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::{body::Incoming, client::conn};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::{
     Backend, Protocol,
     connect::{self, Connected},
-    io::UpstreamWatch,
 };
 use crate::{
     clock::Moment,
-    proxy::{body::RequestBody, quiet::QuietWaker, reject::Reject, worker::Worker},
+    proxy::{
+        body::RequestBody,
+        head::ResponseHead,
+        http1::{
+            client::{self, Answered, NoAnswer},
+            link::Link,
+        },
+        reject::Reject,
+        worker::Worker,
+    },
     telemetry::metrics::{LocalGauge, Metrics},
 };
 
@@ -38,10 +46,11 @@ const MAX_STREAMS: usize = 100;
 pub struct LocalBackend {
     /// What is known of it.
     pub backend: Arc<Backend>,
-    /// `Host`, in this worker's memory.
-    pub host: HeaderValue,
     #[allow(clippy::vec_box, reason = "lending a connection moves a pointer, and allocates nothing per request")]
     idle: RefCell<Vec<Box<H1>>>,
+    /// Wakes the watch over the idle ones.
+    watch: RefCell<Option<Waker>>,
+    watching: Cell<bool>,
     multiplexed: RefCell<Vec<Rc<H2>>>,
     in_flight: Cell<usize>,
     open: Cell<usize>,
@@ -63,11 +72,46 @@ pub struct LocalBackend {
 /// An HTTP/1.1 connection.
 #[derive(Debug)]
 pub struct H1 {
-    id: u64,
-    sender: conn::http1::SendRequest<RequestBody>,
-    watch: Arc<UpstreamWatch>,
+    link: Rc<Link>,
+    /// For the heads of requests.
+    memory: Vec<u8>,
+    /// The upstream keeps it after the answer that is being read.
+    keeps: bool,
     born: Moment,
     idle_since: Moment,
+    _open: Open,
+}
+
+impl Drop for H1 {
+    /// What still sends a request of which nobody wants the answer must not go on.
+    fn drop(&mut self) {
+        if self.link.is_uploading() {
+            self.link.sever();
+        }
+    }
+}
+
+/// An open connection, counted; makes room for others when it goes.
+#[derive(Debug)]
+struct Open {
+    pool: Weak<LocalBackend>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn count(pool: &Rc<LocalBackend>, permit: OwnedSemaphorePermit) -> Self {
+        pool.open.set(pool.open.get() + 1);
+        Self { pool: Rc::downgrade(pool), _permit: permit }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.open.set(pool.open.get().saturating_sub(1));
+            pool.changed.notify_one();
+        }
+    }
 }
 
 /// An HTTP/2 connection.
@@ -97,28 +141,26 @@ enum Lent {
     H2(Rc<H2>),
 }
 
-/// Why a request got no answer.
+/// Why a request over HTTP/2 got no answer.
 #[derive(Debug)]
 pub enum Unanswered {
-    /// It was never written: the request itself comes back.
-    Unsent(Box<Request<RequestBody>>),
+    /// It was never written.
+    Unsent,
     /// The upstream says that it did not process it (GOAWAY above its last stream, REFUSED_STREAM; RFC 9113 section 8.7).
     Unprocessed,
-    /// A connection that had served before closed with no byte of answer.
-    Silent,
     /// Anything else.
-    Broken(hyper::Error),
+    Broken(Box<dyn std::error::Error>),
 }
 
 impl LocalBackend {
     /// A pool with nothing in it.
     pub fn new(backend: Arc<Backend>, endpoint: &str, metrics: &Metrics) -> Rc<Self> {
         let gauge = |state| LocalGauge::new(metrics.upstream_connections.with_label_values(&[endpoint, state]));
-        let host = HeaderValue::from_str(backend.authority.as_str()).unwrap_or(HeaderValue::from_static(""));
         Rc::new(Self {
             backend,
-            host,
             idle: RefCell::default(),
+            watch: RefCell::default(),
+            watching: Cell::new(false),
             multiplexed: RefCell::default(),
             in_flight: Cell::new(0),
             open: Cell::new(0),
@@ -189,7 +231,7 @@ impl LocalBackend {
         {
             let mut idle = self.idle.borrow_mut();
             while let Some(h1) = idle.pop() {
-                if h1.sender.is_ready() && now.since(h1.born) < self.backend.max_age {
+                if self.is_silent(&h1) && now.since(h1.born) < self.backend.max_age {
                     drop(idle);
                     return Some(self.lease(Lent::H1(Some(h1)), true));
                 }
@@ -225,27 +267,17 @@ impl LocalBackend {
             Reject::UpstreamUnreachable
         })?;
         let born = worker.coarse_now();
-        let id = self.next_id.replace(self.next_id.get() + 1);
-        self.open.set(self.open.get() + 1);
+        let open = Open::count(self, permit);
         match connected {
-            Connected::H1 { sender, driver, watch } => {
+            Connected::H1(link) => {
                 self.speaks_h2.set(Some(false));
-                let turns = Arc::clone(&watch);
-                self.drive(id, permit, async move {
-                    let (mut driver, mut waker) = (driver, QuietWaker::default());
-                    let ended = poll_fn(|cx| {
-                        turns.turns.begin();
-                        Pin::new(&mut driver).poll(&mut Context::from_waker(waker.of(cx)))
-                    });
-                    if let Err(error) = ended.await {
-                        tracing::debug!(%error, "upstream connection ended");
-                    }
-                });
-                Ok(self.lease(Lent::H1(Some(Box::new(H1 { id, sender, watch, born, idle_since: born }))), false))
+                let h1 = H1 { link, memory: Vec::new(), keeps: false, born, idle_since: born, _open: open };
+                Ok(self.lease(Lent::H1(Some(Box::new(h1))), false))
             }
             Connected::H2 { sender, driver } => {
                 self.speaks_h2.set(Some(true));
                 let allowed = Rc::new(Cell::new(MAX_STREAMS));
+                let id = self.next_id.replace(self.next_id.get() + 1);
                 let h2 = Rc::new(H2 {
                     id,
                     sender,
@@ -255,7 +287,7 @@ impl LocalBackend {
                     allowed: Rc::clone(&allowed),
                 });
                 self.multiplexed.borrow_mut().push(Rc::clone(&h2));
-                self.drive(id, permit, async move {
+                self.drive(id, open, async move {
                     let mut driver = driver;
                     let ended = poll_fn(|cx| {
                         let polled = Pin::new(&mut driver).poll(cx);
@@ -272,26 +304,47 @@ impl LocalBackend {
     }
 
     /// Runs a connection; when it ends, for whatever reason, it leaves the pool at once.
-    fn drive(self: &Rc<Self>, id: u64, permit: OwnedSemaphorePermit, driver: impl Future<Output = ()> + 'static) {
+    fn drive(self: &Rc<Self>, id: u64, open: Open, driver: impl Future<Output = ()> + 'static) {
         let pool = Rc::clone(self);
         tokio::task::spawn_local(async move {
             driver.await;
-            drop(permit);
-            pool.open.set(pool.open.get().saturating_sub(1));
-            pool.idle.borrow_mut().retain(|h1| h1.id != id);
             pool.multiplexed.borrow_mut().retain(|h2| h2.id != id);
-            pool.changed.notify_one();
+            drop(open);
         });
     }
 
-    fn keep(&self, mut h1: Box<H1>, now: Moment) {
+    fn keep(self: &Rc<Self>, mut h1: Box<H1>, now: Moment) {
         // Dropped, it makes room for the worker that waits.
         if self.waiting.get() == 0 && self.is_wanted_elsewhere() {
+            return;
+        }
+        if !self.watching.replace(true) {
+            self.watch_idle();
+        }
+        if !self.is_silent(&h1) {
             return;
         }
         h1.idle_since = now;
         self.idle.borrow_mut().push(h1);
         self.changed.notify_one();
+    }
+
+    /// Whether nothing has come over a connection that nobody uses; if something does, the watch wakes.
+    fn is_silent(&self, h1: &H1) -> bool {
+        let watch = self.watch.borrow();
+        let mut cx = Context::from_waker(watch.as_ref().unwrap_or(Waker::noop()));
+        h1.link.poll_disturbed(&mut cx).is_pending()
+    }
+
+    /// Starts the watch over idle HTTP/1.1 connections: one task for all of them, woken when one of them is closed or speaks.
+    fn watch_idle(self: &Rc<Self>) {
+        let pool = Rc::downgrade(self);
+        tokio::task::spawn_local(poll_fn(move |cx| {
+            let Some(pool) = pool.upgrade() else { return Poll::Ready(()) };
+            pool.watch.replace(Some(cx.waker().clone()));
+            pool.idle.borrow_mut().retain(|h1| h1.link.poll_disturbed(cx).is_pending());
+            Poll::Pending
+        }));
     }
 
     /// Whether another worker waits for a connection under the cap.
@@ -308,6 +361,14 @@ impl LocalBackend {
             let quiet = h2.streams.get() == 0 && now.since(h2.idle_since.get()) >= idle;
             !quiet && now.since(h2.born) < max_age
         });
+    }
+}
+
+impl Drop for LocalBackend {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.wake();
+        }
     }
 }
 
@@ -362,39 +423,51 @@ impl Lease {
         &self.pool
     }
 
-    /// `Host` of requests to it.
-    pub fn host(&self) -> HeaderValue {
-        self.pool.host.clone()
+    /// Where the head of a request is to be written; None where the connection is HTTP/2.
+    pub fn take_memory(&mut self) -> Option<Vec<u8>> {
+        match &mut self.connection {
+            Lent::H1(h1) => Some(h1.as_mut().map(|h1| std::mem::take(&mut h1.memory)).unwrap_or_default()),
+            Lent::H2(_) => None,
+        }
     }
 
-    /// Sends a request and awaits the response head.
+    /// The stream of an HTTP/1.1 connection.
+    pub fn link(&self) -> Option<Rc<Link>> {
+        match &self.connection {
+            Lent::H1(h1) => h1.as_ref().map(|h1| Rc::clone(&h1.link)),
+            Lent::H2(_) => None,
+        }
+    }
+
+    /// Sends a request over HTTP/1.1 and awaits the head of its answer.
+    ///
+    /// # Errors
+    /// See [`NoAnswer`].
+    pub async fn send_h1(
+        &mut self,
+        request: client::Outbound,
+        on_continue: impl Fn(),
+    ) -> Result<ResponseHead, NoAnswer> {
+        let Lent::H1(Some(h1)) = &mut self.connection else { return Err(NoAnswer::Unsent(None)) };
+        let Answered { head, keeps, memory } = client::exchange(&h1.link, request, on_continue).await?;
+        h1.keeps = keeps;
+        h1.memory = memory;
+        Ok(head)
+    }
+
+    /// Sends a request over HTTP/2 and awaits the head of its answer.
     ///
     /// # Errors
     /// See [`Unanswered`].
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
-        match &mut self.connection {
-            Lent::H1(Some(h1)) => {
-                let before = h1.watch.bytes_read();
-                let answer = h1.sender.try_send_request(request).await;
-                let reused = self.reused;
-                let silent = reused && h1.watch.bytes_read() == before;
-                answer.map_err(|mut failed| match failed.take_message() {
-                    Some(request) => Unanswered::Unsent(Box::new(request)),
-                    None if silent => Unanswered::Silent,
-                    None => Unanswered::Broken(failed.into_error()),
-                })
+    pub async fn send_h2(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
+        let Lent::H2(h2) = &self.connection else { return Err(Unanswered::Unsent) };
+        h2.sender.clone().try_send_request(request).await.map_err(|mut failed| {
+            if failed.take_message().is_some() {
+                return Unanswered::Unsent;
             }
-            Lent::H1(None) => Err(Unanswered::Unsent(Box::new(request))),
-            Lent::H2(h2) => {
-                h2.sender.clone().try_send_request(request).await.map_err(|mut failed| match failed.take_message() {
-                    Some(request) => Unanswered::Unsent(Box::new(request)),
-                    None => {
-                        let error = failed.into_error();
-                        if is_unprocessed(&error) { Unanswered::Unprocessed } else { Unanswered::Broken(error) }
-                    }
-                })
-            }
-        }
+            let error = failed.into_error();
+            if is_unprocessed(&error) { Unanswered::Unprocessed } else { Unanswered::Broken(error.into()) }
+        })
     }
 
     /// The answer was read to its end: the connection may serve again.
@@ -403,28 +476,14 @@ impl Lease {
         match &mut self.connection {
             Lent::H1(lent) => {
                 let Some(h1) = lent.take() else { return };
-                if h1.watch.write_failed() || h1.sender.is_closed() {
-                    return;
-                }
-                if h1.sender.is_ready() {
+                let link = &h1.link;
+                if h1.keeps && !link.write_failed() && !link.is_uploading() && !link.has_ahead() && !link.saw_eof() {
                     self.pool.keep(h1, now);
-                } else {
-                    keep_when_ready(Rc::clone(&self.pool), h1, now);
                 }
             }
             Lent::H2(h2) => h2.idle_since.set(now),
         }
     }
-}
-
-/// The answer's last byte was read before the connection's own task had finished with it (or the request is still being
-/// written): it goes back to the pool when it says so.
-fn keep_when_ready(pool: Rc<LocalBackend>, mut h1: Box<H1>, now: Moment) {
-    tokio::task::spawn_local(async move {
-        if h1.sender.ready().await.is_ok() && !h1.watch.write_failed() {
-            pool.keep(h1, now);
-        }
-    });
 }
 
 impl Drop for Lease {

@@ -1,0 +1,279 @@
+//! Which fields pass, and how the head that goes on is written: requests to upstreams, answers to callers.
+//!
+//! Fields that end at this hop stay here, and so does what a caller has no right to send on (RFC 9110 section 7.6.1): every
+//! credential, every attach and identity header of the whole configuration, and whatever `Connection` names. Framing and host
+//! are made anew by whoever sends.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{
+    forwarded::{self, PreviousHop},
+    known::{Known, known},
+    survey::{ResponseSurvey, Survey, tokens},
+    trace::{self, RequestId},
+};
+use crate::proxy::head::{Fields, RequestHead};
+
+/// Where a head is written.
+pub trait FieldSink {
+    /// Adds a field.
+    fn field(&mut self, name: &[u8], value: &[u8]);
+
+    /// Adds a field that nothing on the way may keep.
+    fn secret(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.field(name.as_str().as_bytes(), value.as_bytes());
+    }
+}
+
+impl FieldSink for HeaderMap {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            self.append(name, value);
+        }
+    }
+
+    /// `value` is marked as sensitive: it is not put into HPACK's table (RFC 7541 section 7.1.3).
+    fn secret(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.insert(name.clone(), value.clone());
+    }
+}
+
+/// A request as it goes on, but for its first line, its host, its framing and its credential.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// As it came.
+    pub head: &'a RequestHead,
+    /// What stands in it.
+    pub survey: &'a Survey<'a>,
+    /// Attach and identity headers of the whole configuration.
+    pub configured: &'a [HeaderName],
+    /// Where it came from.
+    pub hop: PreviousHop<'a>,
+    /// Which it is.
+    pub id: &'a RequestId,
+    /// Who sends it, for the upstream to know.
+    pub identity: Option<(&'a HeaderName, &'a str)>,
+}
+
+impl Outgoing<'_> {
+    /// Writes the fields.
+    pub fn write(&self, sink: &mut impl FieldSink) {
+        let named = named_by_connection(self.survey.connection.first(), &self.head.fields);
+        for (name, value) in self.head.fields.iter() {
+            let is_ours = || self.configured.iter().any(|other| other.as_str().as_bytes() == name);
+            match self.verdict(known(name), value) {
+                Verdict::Stays => {}
+                _ if named.contains(&name) || is_ours() => {}
+                Verdict::Passes => sink.field(name, value),
+                Verdict::BecomesId => sink.field(name, self.id.as_bytes()),
+            }
+        }
+        if self.survey.cookie.is_repeated() {
+            sink.field(b"cookie", &joined(&self.head.fields, "cookie", b"; "));
+        }
+        if self.survey.takes_trailers {
+            sink.field(b"te", b"trailers");
+        }
+        forwarded::write(sink, &self.hop, self.survey, &self.head.fields);
+        sink.field(b"x-request-id", self.id.as_bytes());
+        if let Some((name, caller)) = self.identity {
+            sink.field(name.as_str().as_bytes(), caller.as_bytes());
+        }
+    }
+
+    fn verdict(&self, field: Known, value: &[u8]) -> Verdict {
+        let passes = match field {
+            Known::Other | Known::ContentType | Known::Date | Known::ResponseHop => true,
+            // The crumbs of HTTP/2 are joined (RFC 9113 section 8.2.3).
+            Known::Cookie => !self.survey.cookie.is_repeated(),
+            Known::ForwardedProto | Known::ForwardedHost | Known::Claim => self.hop.trusted,
+            Known::OtherId if trace::is_sound(value) => true,
+            Known::OtherId => return Verdict::BecomesId,
+            // More than one is to be ignored (W3C Trace Context section 3.2).
+            Known::TraceParent => !self.survey.traceparent.is_repeated() && trace::is_sound(value),
+            Known::Host
+            | Known::ContentLength
+            | Known::TransferEncoding
+            | Known::Connection
+            | Known::Te
+            | Known::Expect
+            | Known::Upgrade
+            | Known::Authorization
+            | Known::XApiKey
+            | Known::ApiKey
+            | Known::RequestId
+            | Known::Forwarded
+            | Known::ForwardedFor
+            | Known::Hop
+            | Known::RequestHop => false,
+        };
+        if passes { Verdict::Passes } else { Verdict::Stays }
+    }
+}
+
+enum Verdict {
+    Passes,
+    Stays,
+    BecomesId,
+}
+
+/// Writes the fields of an answer that pass; `content-length` where `length`. Adds the request's id and the date where the
+/// upstream gave none (RFC 9110 section 6.6.1).
+pub fn write_answer(
+    sink: &mut impl FieldSink,
+    fields: &Fields,
+    survey: &ResponseSurvey<'_>,
+    length: bool,
+    id: &RequestId,
+    date: &[u8],
+) {
+    let named = named_by_connection(survey.connection.first(), fields);
+    for (name, value) in fields.iter() {
+        let passes = match known(name) {
+            Known::Connection | Known::TransferEncoding | Known::Upgrade | Known::Hop | Known::ResponseHop => false,
+            Known::ContentLength => length,
+            _ => true,
+        };
+        if passes && !named.contains(&name) {
+            sink.field(name, value);
+        }
+    }
+    if !survey.has_request_id {
+        sink.field(b"x-request-id", id.as_bytes());
+    }
+    if !survey.has_date {
+        sink.field(b"date", date);
+    }
+}
+
+/// `Connection: x-a, x-b` makes `x-a` and `x-b` hop-by-hop too. What this proxy itself adds does not pass here: a caller cannot
+/// have it removed.
+fn named_by_connection<'h>(first: Option<&[u8]>, fields: &'h Fields) -> Vec<&'h [u8]> {
+    if first.is_none_or(|value| matches!(value, b"keep-alive" | b"close")) && fields.all("connection").nth(1).is_none()
+    {
+        return Vec::new();
+    }
+    let listed: Vec<&[u8]> = fields.all("connection").flat_map(tokens).collect();
+    let is_listed = |name: &&[u8]| listed.iter().any(|token| token.eq_ignore_ascii_case(name));
+    fields.iter().map(|(name, _)| name).filter(is_listed).filter(|name| *name != b"content-length").collect()
+}
+
+/// The values of a field, joined.
+pub fn joined(fields: &Fields, name: &str, separator: &[u8]) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for value in fields.all(name) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(separator);
+        }
+        joined.extend_from_slice(value);
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Version;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.field(name.as_bytes(), value.as_bytes());
+        }
+        map
+    }
+
+    fn sent(fields: HeaderMap, configured: &[HeaderName]) -> HeaderMap {
+        let mut head = RequestHead::default();
+        head.fields = fields.into();
+        let survey = Survey::of(&head.fields);
+        let hop =
+            PreviousHop { address: b"10.0.0.1", tls: false, trusted: false, host: b"gate", version: Version::HTTP_11 };
+        let id = trace::request_id(survey.request_id, || 0xabc);
+        let mut out = HeaderMap::new();
+        Outgoing { head: &head, survey: &survey, configured, hop, id: &id, identity: None }.write(&mut out);
+        for ours in ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "via", "x-request-id"] {
+            assert!(out.remove(ours).is_some(), "{ours}");
+        }
+        out
+    }
+
+    #[test]
+    fn what_ends_here_stays_here() {
+        let fields = [
+            ("connection", "close, X-Secret, x-forwarded-for"),
+            ("x-secret", "1"),
+            ("keep-alive", "5"),
+            ("proxy-connection", "x"),
+            ("te", "gzip, Trailers"),
+            ("trailer", "x"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("proxy-authorization", "x"),
+            ("authorization", "Bearer x"),
+            ("x-api-key", "x"),
+            ("api-key", "x"),
+            ("x-team", "spoofed"),
+            ("expect", "100-continue"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("host", "a"),
+            ("accept", "*/*"),
+        ];
+        let team = [HeaderName::from_static("x-team")];
+        assert_eq!(sent(map(&fields), &team), map(&[("accept", "*/*"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn crumbs_are_joined_and_ids_put_in_order() {
+        assert_eq!(sent(map(&[("cookie", "a=1"), ("cookie", "b=2")]), &[]), map(&[("cookie", "a=1; b=2")]));
+        assert_eq!(sent(map(&[("cookie", "a=1")]), &[]), map(&[("cookie", "a=1")]));
+        let sound = [("x-ms-client-request-id", "c"), ("traceparent", "00-a-b-01")];
+        assert_eq!(sent(map(&sound), &[]), map(&sound));
+        let odd = [("x-ms-client-request-id", "a b"), ("traceparent", "1"), ("traceparent", "2")];
+        let id = "00000000000000000000000000000abc";
+        assert_eq!(sent(map(&odd), &[]), map(&[("x-ms-client-request-id", id)]));
+    }
+
+    #[test]
+    fn answers_lose_what_ends_here_and_gain_id_and_date() {
+        let fields = Fields::from(map(&[
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "5"),
+            ("proxy-authenticate", "Basic"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("content-length", "3"),
+            ("www-authenticate", "Bearer"),
+        ]));
+        let id = trace::request_id(Survey::default().request_id, || 1);
+        let write = |length| {
+            let mut out = HeaderMap::new();
+            write_answer(&mut out, &fields, &ResponseSurvey::of(&fields), length, &id, b"now");
+            out
+        };
+        let id = "00000000000000000000000000000001";
+        assert_eq!(write(false), map(&[("www-authenticate", "Bearer"), ("x-request-id", id), ("date", "now")]));
+        assert_eq!(write(true)["content-length"], "3");
+    }
+
+    proptest! {
+        #[test]
+        fn no_credential_passes_whatever_else_is_there(
+            names in prop::collection::vec("(authorization|x-api-key|api-key|x-id|connection|accept|x-b)", 0..12),
+            values in prop::collection::vec("[ -~]{0,20}", 12),
+        ) {
+            let mut fields = HeaderMap::new();
+            for (name, value) in names.iter().zip(&values) {
+                fields.field(name.as_bytes(), value.as_bytes());
+            }
+            let out = sent(fields, &[HeaderName::from_static("x-id")]);
+            for name in ["authorization", "x-api-key", "api-key", "x-id", "connection"] {
+                prop_assert!(!out.contains_key(name));
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Heads out of bytes (RFC 9112 sections 2 to 6): strict, since what two servers read in two ways is how requests are smuggled.
+//!
+//! The grammar is httparse's. Refused on top of it: line ends other than CRLF, names of any other case of doubt being left to
+//! `headers::framing`. A head is parsed once, when its end is there; until then only the search for that end goes on.
+
+use std::mem::MaybeUninit;
+
+use http::{Method, StatusCode, Version};
+
+use crate::proxy::head::{RequestHead, ResponseHead, Span};
+
+/// Fields that are parsed without allocating.
+const FEW_FIELDS: usize = 128;
+
+/// Why a head was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadHead {
+    /// Not as RFC 9112 has it: 400.
+    #[error("not HTTP/1.1")]
+    Malformed,
+    /// HTTP of another version: 505.
+    #[error("another version of HTTP")]
+    Version,
+    /// More bytes or fields than allowed: 431.
+    #[error("a head over the limits")]
+    TooLarge,
+}
+
+/// The search for the end of a head. Remembers how far it came, so that a head that comes byte by byte is not read anew each time.
+#[derive(Debug, Default)]
+pub struct HeadEnd {
+    searched: usize,
+}
+
+impl HeadEnd {
+    /// How long the head is that `bytes` begin with; None where its end is not there yet.
+    ///
+    /// # Errors
+    /// A line that does not end with CRLF, a first byte that cannot begin a message, a head over `limit`.
+    pub fn find(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, BadHead> {
+        if bytes.first().is_some_and(|first| !first.is_ascii_alphabetic()) {
+            return Err(BadHead::Malformed);
+        }
+        while let Some(at) = bytes.get(self.searched..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+            let end = self.searched + at + 1;
+            let line = bytes.get(..end).unwrap_or_default();
+            if !line.ends_with(b"\r\n") {
+                return Err(BadHead::Malformed);
+            }
+            self.searched = end;
+            if line.ends_with(b"\r\n\r\n") {
+                self.searched = 0;
+                return if end > limit { Err(BadHead::TooLarge) } else { Ok(Some(end)) };
+            }
+        }
+        self.searched = bytes.len();
+        if bytes.len() > limit { Err(BadHead::TooLarge) } else { Ok(None) }
+    }
+}
+
+/// Reads a request's head, which is all of `bytes`.
+///
+/// # Errors
+/// See [`BadHead`]. `fields` is the most it may have.
+pub fn request(bytes: &[u8], fields: usize, into: &mut RequestHead) -> Result<(), BadHead> {
+    with_room(bytes, fields, |room| {
+        let mut parsed = httparse::Request::new(&mut []);
+        let done = parsed.parse_with_uninit_headers(bytes, room).map_err(refuse)?;
+        if done != httparse::Status::Complete(bytes.len()) {
+            return Err(BadHead::Malformed);
+        }
+        let target = parsed.path.unwrap_or_default().as_bytes();
+        into.method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
+            .map_err(|_not_a_token| BadHead::Malformed)?;
+        into.version = version(parsed.version);
+        // One space and no more is what httparse takes on both sides of the target.
+        let from = offset(bytes, target);
+        into.fields.take_text(bytes);
+        into.read_target(from, from + target.len()).ok_or(BadHead::Malformed)?;
+        for header in parsed.headers.iter() {
+            let (name, value) = spans(bytes, header);
+            into.fields.push_line(name, value);
+        }
+        Ok(())
+    })
+}
+
+/// What an answer's first line says beside the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusLine {
+    /// Whether it is HTTP/1.0, where the connection ends with the answer unless it says otherwise.
+    pub old: bool,
+}
+
+/// Reads an answer's head, which is all of `bytes`.
+///
+/// # Errors
+/// See [`BadHead`].
+pub fn response(bytes: &[u8], fields: usize, into: &mut ResponseHead) -> Result<StatusLine, BadHead> {
+    with_room(bytes, fields, |room| {
+        let mut parsed = httparse::Response::new(&mut []);
+        let done = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut parsed, bytes, room)
+            .map_err(refuse)?;
+        if done != httparse::Status::Complete(bytes.len()) {
+            return Err(BadHead::Malformed);
+        }
+        into.status = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_range| BadHead::Malformed)?;
+        into.fields.take_text(bytes);
+        for header in parsed.headers.iter() {
+            let (name, value) = spans(bytes, header);
+            into.fields.push_line(name, value);
+        }
+        Ok(StatusLine { old: parsed.version == Some(0) })
+    })
+}
+
+fn with_room<'b, T>(
+    _of: &'b [u8],
+    fields: usize,
+    parse: impl FnOnce(&mut [MaybeUninit<httparse::Header<'b>>]) -> Result<T, BadHead>,
+) -> Result<T, BadHead> {
+    let mut few = [const { MaybeUninit::uninit() }; FEW_FIELDS];
+    match few.get_mut(..fields) {
+        Some(room) => parse(room),
+        None => parse(&mut vec![MaybeUninit::uninit(); fields]),
+    }
+}
+
+const fn refuse(error: httparse::Error) -> BadHead {
+    match error {
+        httparse::Error::TooManyHeaders => BadHead::TooLarge,
+        httparse::Error::Version => BadHead::Version,
+        _ => BadHead::Malformed,
+    }
+}
+
+const fn version(minor: Option<u8>) -> Version {
+    if matches!(minor, Some(0)) { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
+fn spans(bytes: &[u8], header: &httparse::Header<'_>) -> (Span, Span) {
+    let (name, value) = (offset(bytes, header.name.as_bytes()), offset(bytes, header.value));
+    (Span::new(name, name + header.name.len()), Span::new(value, value + header.value.len()))
+}
+
+/// Where a part of `bytes` begins in it. An empty part may point anywhere: it is as good at the beginning.
+fn offset(bytes: &[u8], part: &[u8]) -> usize {
+    if part.is_empty() { 0 } else { part.as_ptr() as usize - bytes.as_ptr() as usize }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &[u8]) -> Result<RequestHead, BadHead> {
+        let length = HeadEnd::default().find(text, 1 << 15)?.ok_or(BadHead::Malformed)?;
+        let mut head = RequestHead::default();
+        request(&text[..length], 100, &mut head).map(|()| head)
+    }
+
+    #[test]
+    fn a_head_is_its_parts() {
+        let head =
+            parse(b"POST /score?x HTTP/1.1\r\nHost: a\r\nX-Empty:\r\nX-Padded: \t b c \t\r\n\r\nbody").expect("head");
+        assert_eq!((head.method.as_str(), head.path(), head.query()), ("POST", "/score", Some("x")));
+        let fields: Vec<_> = head.fields.iter().collect();
+        assert_eq!(fields, [(&b"host"[..], &b"a"[..]), (b"x-empty", b""), (b"x-padded", b"b c")]);
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for (text, why) in [
+            (&b"GET / HTTP/1.1\nhost: a\r\n\r\n"[..], BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\nhost: a\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\nhost: a\r\n b\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\nhost : a\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\n host: a\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\nhost\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\nhost: a\0b\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\nhost: a\rb\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\r\n: a\r\n\r\n", BadHead::Malformed),
+            (b"GET  / HTTP/1.1\r\n\r\n", BadHead::Malformed),
+            (b"GET / \r\n\r\n", BadHead::Version),
+            (b"GET /\r\n\r\n", BadHead::Malformed),
+            (b"\r\nGET / HTTP/1.1\r\n\r\n", BadHead::Malformed),
+            (b"\x16\x03\x01\x02", BadHead::Malformed),
+            (b"GET / HTTP/2.0\r\n\r\n", BadHead::Version),
+            (b"GET / HTTP/1.2\r\n\r\n", BadHead::Version),
+            (b"GET / HTTP/11\r\n\r\n", BadHead::Version),
+        ] {
+            assert_eq!(parse(text).map(|_| ()), Err(why), "{:?}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn limits_hold_however_the_bytes_come() {
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
+        assert_eq!(parse(many.as_bytes()).map(|_| ()), Err(BadHead::TooLarge));
+        let mut end = HeadEnd::default();
+        let text = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        for length in 0..text.len() {
+            assert_eq!(end.find(&text[..length], 100), Ok(None));
+        }
+        assert_eq!(end.find(text, 100), Ok(Some(text.len())));
+        assert_eq!(end.find(text, text.len() - 1), Err(BadHead::TooLarge));
+        assert_eq!(HeadEnd::default().find(&[b'a'; 101], 100), Err(BadHead::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+            let mut head = ResponseHead::default();
+            let _ = response(&bytes, 10, &mut head);
+        }
+
+        #[test]
+        fn lines_of_tokens_are_read_as_they_are(
+            fields in prop::collection::vec(("[a-zA-Z0-9!#$%&'*+.^_`|~-]{1,20}", "[!-~]([ -~]{0,20}[!-~])?"), 0..20),
+        ) {
+            let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let head = parse(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes()).expect("a sound head");
+            let read: Vec<_> = head.fields.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+            let sent: Vec<_> =
+                fields.iter().map(|(n, v)| (n.to_ascii_lowercase().into_bytes(), v.clone().into_bytes())).collect();
+            prop_assert_eq!(read, sent);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A caller's HTTP/2 connection (RFC 9113), by hyper: each stream is a task of its own, on a leash of its own.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
+
+use super::{
+    body::CallerBody,
+    client_io::ClientIo,
+    connection::{Connection, Leash, Leashed, Order},
+    head::RequestHead,
+    pipeline,
+    stream::Stream,
+    worker::Worker,
+};
+use crate::snapshot::Limits;
+
+/// Windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Response bytes buffered per stream.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Serves a connection to its end.
+///
+/// # Errors
+/// What to count it as, where it did not end well.
+pub async fn serve(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    stream: Stream,
+    ahead: Bytes,
+    limits: &Limits,
+) -> Result<(), &'static str> {
+    connection.watch.multiplexed();
+    let io = ClientIo::new(stream, Rc::clone(&connection.watch), ahead);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
+        async move {
+            let (parts, body) = request.into_parts();
+            let head = RequestHead::from(parts);
+            let answer = pipeline::handle(&worker, &connection, &head, CallerBody::H2(body)).await;
+            Ok::<_, Infallible>(answer.into_response(&worker))
+        }
+    });
+    let http = http2::Builder::new(StreamExecutor(Rc::clone(worker)))
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .auto_date_header(false)
+        .serve_connection(io, service);
+    let mut http = pin!(http);
+    let mut told = false;
+    let ended = poll_fn(|cx| {
+        if !told && connection.leash.poll_order(cx) == Order::Finish {
+            told = true;
+            http.as_mut().graceful_shutdown();
+        }
+        http.as_mut().poll(cx)
+    });
+    ended.await.map_err(|_why| "h2")
+}
+
+/// Runs the streams of a connection.
+#[derive(Debug, Clone)]
+struct StreamExecutor(Rc<Worker>);
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamExecutor {
+    fn execute(&self, task: F) {
+        let leash = Rc::<Leash>::default();
+        let task = Leashed::new(task, Rc::clone(&leash));
+        tokio::task::spawn_local(StreamTask { task, leash, worker: Rc::clone(&self.0) });
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A stream's task: while it is polled, its leash is the worker's current one.
+    struct StreamTask<F> {
+        #[pin]
+        task: Leashed<F>,
+        leash: Rc<Leash>,
+        worker: Rc<Worker>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (task, leash) = (this.task, &*this.leash);
+        this.worker.with_leash(leash, || task.poll(cx)).map(|_| ())
+    }
+}
