@@ -204,17 +204,16 @@ impl Link {
         Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buf).map(|_ended_or_read| ())
     }
 
-    /// Writes.
+    /// Writes, of several parts as much as goes.
     ///
     /// # Errors
     /// Those of the stream.
-    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8], more: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_write(&self, cx: &mut Context<'_>, parts: [&[u8]; 3]) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
         let stream = Pin::new(&mut *stream);
-        let written = match (bytes.is_empty(), more.is_empty()) {
-            (true, _) => stream.poll_write(cx, more),
-            (_, true) => stream.poll_write(cx, bytes),
-            _ => stream.poll_write_vectored(cx, &[io::IoSlice::new(bytes), io::IoSlice::new(more)]),
+        let written = match parts {
+            [only, [], []] | [[], only, []] => stream.poll_write(cx, only),
+            parts => stream.poll_write_vectored(cx, &parts.map(io::IoSlice::new)),
         };
         if let Some(watch) = &self.watch {
             watch.note_write(written.is_pending());
@@ -354,7 +353,7 @@ impl Link {
     fn poll_continue(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.to_continue.get() > 0 {
             let rest = CONTINUE.get(CONTINUE.len() - self.to_continue.get()..).unwrap_or_default();
-            let written = ready!(self.poll_write(cx, rest, &[]))?;
+            let written = ready!(self.poll_write(cx, [rest, &[], &[]]))?;
             self.to_continue.set(self.to_continue.get().saturating_sub(written));
         }
         Poll::Ready(Ok(()))

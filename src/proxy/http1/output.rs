@@ -1,4 +1,4 @@
-//! What is to be written to a connection: a head, small frames copied behind it, one large frame behind those.
+//! What is to be written to a connection: a head, small frames copied behind it, one large frame behind those, and what ends it.
 
 use std::{
     io,
@@ -13,20 +13,21 @@ use super::{link::Link, write};
 /// Up to here a frame is copied, so that one write takes head and body, or many small frames.
 const COPY: usize = 16 << 10;
 
-/// Bytes to write, in order.
+/// Bytes to write, in order: head, frame, tail.
 #[derive(Debug, Default)]
 pub struct Output {
     head: Vec<u8>,
+    /// So much of the head is written.
     written: usize,
     frame: Bytes,
-    /// The frame is a chunk that is still to be ended.
-    ends_chunk: bool,
+    /// What stands behind the frame; nothing where there is none.
+    tail: Vec<u8>,
 }
 
 impl Output {
     /// Begins with memory that was used before.
     pub const fn new(head: Vec<u8>) -> Self {
-        Self { head, written: 0, frame: Bytes::new(), ends_chunk: false }
+        Self { head, written: 0, frame: Bytes::new(), tail: Vec::new() }
     }
 
     /// Where heads are written.
@@ -56,17 +57,15 @@ impl Output {
             self.head.extend_from_slice(&data);
         } else {
             self.frame = data;
-            self.ends_chunk = chunked;
-            return;
         }
         if chunked {
-            self.head.extend_from_slice(write::CHUNK_END);
+            self.end().extend_from_slice(write::CHUNK_END);
         }
     }
 
     /// Ends a chunked body.
     pub fn end_chunks(&mut self, trailers: Option<&HeaderMap>) {
-        write::last_chunk(&mut self.head, trailers);
+        write::last_chunk(self.end(), trailers);
     }
 
     /// Writes all of it.
@@ -75,29 +74,86 @@ impl Output {
     /// Those of the stream.
     pub fn poll_write(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let head = self.head.get(self.written..).unwrap_or_default();
-            let written = ready!(link.poll_write(cx, head, &self.frame))?;
+            let written = ready!(link.poll_write(cx, self.parts()))?;
             self.advance(written);
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, written: usize) {
-        let of_head = written.min(self.head.len() - self.written);
-        self.written += of_head;
-        self.frame.advance((written - of_head).min(self.frame.len()));
-        if self.written == self.head.len() {
-            self.head.clear();
-            self.written = 0;
-            if self.frame.is_empty() && std::mem::take(&mut self.ends_chunk) {
-                self.head.extend_from_slice(write::CHUNK_END);
-            }
-        }
     }
 
     /// The memory, for the next message.
     pub fn into_memory(mut self) -> Vec<u8> {
         self.head.clear();
         self.head
+    }
+
+    /// Where what comes next is added.
+    const fn end(&mut self) -> &mut Vec<u8> {
+        if self.frame.is_empty() { &mut self.head } else { &mut self.tail }
+    }
+
+    fn parts(&self) -> [&[u8]; 3] {
+        [self.head.get(self.written..).unwrap_or_default(), &self.frame, &self.tail]
+    }
+
+    fn advance(&mut self, written: usize) {
+        let of_head = written.min(self.head.len() - self.written);
+        self.written += of_head;
+        let of_frame = (written - of_head).min(self.frame.len());
+        self.frame.advance(of_frame);
+        if self.written < self.head.len() || !self.frame.is_empty() {
+            return;
+        }
+        // What is left is the tail, which becomes the head.
+        self.head.clear();
+        self.written = 0;
+        if !self.tail.is_empty() {
+            std::mem::swap(&mut self.head, &mut self.tail);
+            self.written = written - of_head - of_frame;
+            if self.written >= self.head.len() {
+                self.head.clear();
+                self.written = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_put_comes_out_in_that_order_however_much_a_write_takes(
+            frames in prop::collection::vec(1_usize..3 * COPY, 0..6),
+            takes in prop::collection::vec(1_usize..2 * COPY, 1..8),
+        ) {
+            let mut output = Output::new(b"head;".to_vec());
+            let (mut expected, mut written) = (b"head;".to_vec(), vec![]);
+            let mut takes = takes.iter().cycle();
+            let mut write = |output: &mut Output| {
+                let there = output.parts().concat();
+                let take = takes.next().map_or(1, |take| (*take).min(there.len()));
+                written.extend_from_slice(&there[..take]);
+                output.advance(take);
+            };
+            for (at, length) in frames.iter().enumerate() {
+                while !output.has_room() {
+                    write(&mut output);
+                }
+                let data = vec![b'a' + u8::try_from(at).unwrap(); *length];
+                expected.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+                expected.extend_from_slice(&data);
+                expected.extend_from_slice(b"\r\n");
+                output.put(data.into(), true);
+            }
+            output.end_chunks(None);
+            expected.extend_from_slice(b"0\r\n\r\n");
+            while !output.is_empty() {
+                write(&mut output);
+            }
+            prop_assert_eq!(String::from_utf8(written), String::from_utf8(expected));
+        }
     }
 }
