@@ -16,7 +16,7 @@ use http::HeaderName;
 
 use crate::{
     ids::{Generation, ListenerId},
-    proxy::{auth::KeyTable, route::RouteTable, upstream::Endpoint},
+    proxy::{auth::KeyTable, route::RouteTable, tls::CertificatesByName, upstream::Endpoint},
 };
 
 /// The world as one request sees it.
@@ -65,6 +65,8 @@ pub struct ListenerPolicy {
     pub h2: bool,
     /// TLS for new connections.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Which certificate a name gets, where there are several.
+    pub certificates: Option<Arc<CertificatesByName>>,
     /// Hosts served; empty = all. Lower case.
     pub hosts: Box<[Box<str>]>,
     /// Peers that are believed.
@@ -84,6 +86,17 @@ impl ListenerPolicy {
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
         self.hosts.is_empty() || self.hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
+    }
+
+    /// Whether a request for this host would have met the certificate that its connection was given. A connection may be used
+    /// for another host only where that is so (RFC 9110 section 7.4).
+    #[must_use]
+    pub fn certified(&self, server_name: Option<&str>, host: &str) -> bool {
+        match (&self.certificates, server_name) {
+            (None, _) => true,
+            (Some(_), Some(name)) if name.eq_ignore_ascii_case(host) => true,
+            (Some(certificates), name) => certificates.choose(name) == certificates.choose(Some(host)),
+        }
     }
 }
 

@@ -39,7 +39,10 @@ pub struct Carried {
 }
 
 /// A listener's identity, and its TLS with what decides whether that is still the same.
-type CarriedListener = (ListenerId, Option<TlsKey>, Option<Arc<rustls::ServerConfig>>);
+type CarriedListener = (ListenerId, Option<TlsKey>, Option<ServerTls>);
+
+/// How a listener shakes hands, and which certificate a name gets.
+type ServerTls = (Arc<rustls::ServerConfig>, Arc<CertificatesByName>);
 
 /// Everything that decides whether two configurations mean the same connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -142,12 +145,14 @@ impl Carried {
             }
         };
         self.listeners.insert(key, (id, tls_key, tls.clone()));
+        let several = listener.tls.as_ref().is_some_and(|tls| tls.certificates.len() > 1);
         Ok(Arc::new(ListenerPolicy {
             id,
             name: listener.name.as_str().into(),
             h1: listener.h1,
             h2: listener.h2,
-            tls,
+            certificates: tls.as_ref().map(|(_, by_name)| Arc::clone(by_name)).filter(|_| several),
+            tls: tls.map(|(config, _)| config),
             hosts: listener.hosts.iter().map(|host| host.as_str().into()).collect(),
             trusted_proxies: listener
                 .trusted_proxies
@@ -300,10 +305,9 @@ impl Carried {
     }
 }
 
-fn server_tls(listener: &model::Listener, tls: &model::ListenerTls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let first = tls.certificates.first().context("no certificate")?;
+fn server_tls(listener: &model::Listener, tls: &model::ListenerTls) -> anyhow::Result<ServerTls> {
     let named = tls.certificates.iter().map(|certificate| (certificate.names.clone(), Arc::clone(&certificate.key)));
-    let resolver = CertificatesByName::new(Arc::clone(&first.key), named);
+    let by_name = Arc::new(CertificatesByName::new(named));
     let builder = rustls::ServerConfig::builder();
     let builder = match (tls.client_auth, &tls.client_ca) {
         (model::ClientAuth::Off, _) | (_, None) => builder.with_no_client_auth(),
@@ -314,11 +318,11 @@ fn server_tls(listener: &model::Listener, tls: &model::ListenerTls) -> anyhow::R
             builder.with_client_cert_verifier(verifier.build().context("`client_ca` cannot be used")?)
         }
     };
-    let mut config = builder.with_cert_resolver(Arc::new(resolver));
+    let mut config = builder.with_cert_resolver(Arc::<CertificatesByName>::clone(&by_name));
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().context("no session tickets")?;
     let offered = [(listener.h2, &b"h2"[..]), (listener.h1, b"http/1.1")];
     config.alpn_protocols = offered.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), by_name))
 }
 
 fn server_name(connect: &model::UpstreamConnect, url: &model::UpstreamUrl) -> anyhow::Result<ServerName<'static>> {

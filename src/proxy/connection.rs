@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    auth::DigestMemo,
     io_watch::{IoWatch, Phase},
+    peer::Peer,
 };
 use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
 
@@ -27,10 +27,10 @@ const PARK: Duration = Duration::from_millis(500);
 pub struct Connection {
     /// Where it came in.
     pub listener: ListenerId,
-    /// Who it is.
-    pub peer: SocketAddr,
-    /// The peer's address, as text, ready for `X-Forwarded-For`.
-    pub address: Box<str>,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// The address as text, ready for `X-Forwarded-For`.
+    pub address_text: Box<str>,
     /// Whether it is encrypted.
     pub tls: bool,
     /// What its stream says.
@@ -39,8 +39,8 @@ pub struct Connection {
     pub leash: Rc<Leash>,
     /// It has been idle for a moment: what only a busy connection needs may go (HTTP/1).
     pub may_park: Cell<bool>,
-    /// The digest of the key it showed last.
-    pub memo: DigestMemo,
+    /// What it has shown of its caller.
+    pub peer: Peer,
     parked: Cell<bool>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
@@ -49,17 +49,17 @@ pub struct Connection {
 
 impl Connection {
     /// A connection with nothing in flight.
-    pub fn new(listener: ListenerId, peer: SocketAddr, tls: bool, watch: Rc<IoWatch>) -> Rc<Self> {
+    pub fn new(listener: ListenerId, address: SocketAddr, tls: bool, watch: Rc<IoWatch>) -> Rc<Self> {
         Rc::new(Self {
             listener,
-            peer,
-            address: peer.ip().to_canonical().to_string().into(),
+            address,
+            address_text: address.ip().to_canonical().to_string().into(),
             tls,
             watch,
             leash: Rc::default(),
             may_park: Cell::new(false),
             parked: Cell::new(false),
-            memo: DigestMemo::default(),
+            peer: Peer::default(),
             in_flight: Cell::new(0),
             slot: Cell::new(usize::MAX),
         })
@@ -88,6 +88,10 @@ impl Connection {
         if self.watch.blocked_since().is_some_and(|since| now.since(since) > timeouts.stall) {
             self.leash.cut();
             return Some("stall");
+        }
+        if self.watch.head_since().is_some_and(|since| now.since(since) > timeouts.request_head) {
+            self.leash.cut();
+            return Some("request_head");
         }
         let (phase, since) = self.watch.phase();
         let stood = now.since(since);

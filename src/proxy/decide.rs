@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use http::{Method, Version};
 
 use super::{
-    auth::{Caller, DigestMemo},
+    auth::Caller,
     authority,
     head::RequestHead,
     headers::{framing, survey::Survey},
     path::{self, Special},
+    peer::Peer,
     reject::Reject,
     route::{Action, Forward, Route},
     upstream::balance,
@@ -64,7 +65,7 @@ pub fn decide<'s>(
     listener: &ListenerPolicy,
     head: &'s RequestHead,
     survey: &Survey<'_>,
-    memo: &DigestMemo,
+    peer: &Peer,
     tick: Tick,
 ) -> Result<Plan<'s>, Refusal<'s>> {
     if head.method == Method::CONNECT {
@@ -73,12 +74,14 @@ pub fn decide<'s>(
     if head.method == Method::TRACE {
         return Err(Reject::MethodNotAllowed.into());
     }
-    if head.fields.len() > snapshot.limits.fields {
+    // What comes over HTTP/1.1 was measured when it was read.
+    let too_large = head.version == Version::HTTP_2 && head.fields.list_size() > snapshot.limits.head;
+    if too_large || head.fields.len() > snapshot.limits.fields {
         return Err(Reject::RequestHeadTooLarge.into());
     }
     let content_length = framing::check_request(head.version, survey)?;
     let host = authority::host_of(head.authority(), survey.host)?;
-    if !listener.serves(host) {
+    if !listener.serves(host) || !listener.certified(peer.server_name.get().map(|name| &**name), host) {
         return Err(Reject::Misdirected.into());
     }
     let raw = raw_path(head)?;
@@ -94,7 +97,7 @@ pub fn decide<'s>(
     if canonical.special != Special::NONE && !canonical.special.allowed_by(forward.special) {
         return Err(refuse(Reject::BadRequest("the request's path has characters that this route does not allow")));
     }
-    let caller = forward.callers.verify(&snapshot.keys, memo, survey, tick.unix).map_err(refuse)?;
+    let caller = forward.callers.verify(&snapshot.keys, &peer.memo, survey, tick.unix).map_err(refuse)?;
     if content_length.is_some_and(|length| length > forward.body) {
         return Err(refuse(Reject::RequestTooLarge));
     }

@@ -119,8 +119,12 @@ impl Forwarding<'_> {
             let may_repeat = lease.is_h2() || endpoint.retry_unanswered || idempotent;
             {
                 let mut upload = exchange.upload.borrow_mut();
-                if has_body && may_repeat {
+                if has_body && may_repeat && self.plan.content_length.is_none_or(|length| length <= forward.replay_body)
+                {
                     upload.hold(forward.replay_body);
+                } else if has_body && may_repeat && attempt == 1 {
+                    // What cannot be held whole is not held at all.
+                    worker.count_limit("replay_body");
                 }
                 upload.begin_sending();
             }
@@ -275,7 +279,7 @@ impl Forwarding<'_> {
             survey: self.survey,
             configured: &self.view.snapshot.stripped,
             hop: PreviousHop {
-                address: connection.address.as_bytes(),
+                address: connection.address_text.as_bytes(),
                 tls: connection.tls,
                 trusted: self.trusted,
                 host,

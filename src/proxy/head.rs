@@ -49,6 +49,12 @@ impl Fields {
         self.lines.len() + self.map.len()
     }
 
+    /// How large they are, as HTTP/2 counts it (RFC 9113 section 6.5.2): 32 bytes beside each name and value.
+    #[must_use]
+    pub fn list_size(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len() + 32).sum()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -22,6 +22,8 @@ pub enum Phase {
 pub struct IoWatch {
     phase: Cell<(Phase, Moment)>,
     blocked_since: Cell<Option<Moment>>,
+    /// Since when a head of HTTP/2 has been under way, beside whatever else is.
+    head_since: Cell<Option<Moment>>,
     eof: Cell<bool>,
     /// Coarse time of the worker, refreshed by its sweep and its requests.
     now: Rc<Cell<Moment>>,
@@ -34,7 +36,14 @@ impl IoWatch {
     #[must_use]
     pub fn new(now: Rc<Cell<Moment>>) -> Rc<Self> {
         let phase = Cell::new((Phase::Head, now.get()));
-        Rc::new(Self { phase, blocked_since: Cell::default(), eof: Cell::default(), now, heads: Cell::new(true) })
+        Rc::new(Self {
+            phase,
+            blocked_since: Cell::default(),
+            head_since: Cell::default(),
+            eof: Cell::default(),
+            now,
+            heads: Cell::new(true),
+        })
     }
 
     /// Goes into a phase, now.
@@ -63,7 +72,21 @@ impl IoWatch {
     /// For HTTP/2: what is read while idle does not begin a request head.
     pub fn multiplexed(&self) {
         self.heads.set(false);
-        self.enter(Phase::Idle);
+    }
+
+    /// For HTTP/2: whether a request head is under way.
+    pub fn note_head(&self, under_way: bool) {
+        if !under_way {
+            self.head_since.set(None);
+        } else if self.head_since.get().is_none() {
+            self.head_since.set(Some(self.now.get()));
+        }
+    }
+
+    /// Since when a head of HTTP/2 has been under way, if one is.
+    #[must_use]
+    pub const fn head_since(&self) -> Option<Moment> {
+        self.head_since.get()
     }
 
     /// So many bytes were read.
@@ -108,8 +131,15 @@ mod tests {
         watch.note_write(false);
         assert_eq!(watch.blocked_since(), None);
         watch.multiplexed();
+        watch.enter(Phase::Idle);
         watch.note_read(1);
         assert_eq!(watch.phase().0, Phase::Idle);
+        watch.note_head(true);
+        now.set(Moment::from_micros(15));
+        watch.note_head(true);
+        assert_eq!(watch.head_since(), Some(Moment::from_micros(12)));
+        watch.note_head(false);
+        assert_eq!(watch.head_since(), None);
         watch.note_read(0);
         assert!(watch.saw_eof());
     }

@@ -36,7 +36,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             worker.count_limit("memory");
             Err(Reject::Overloaded.into())
         }
-        Some(policy) => decide(&view.snapshot, policy, head, &survey, &connection.memo, tick),
+        Some(policy) => decide(&view.snapshot, policy, head, &survey, &connection.peer, tick),
         None => Err(Reject::Draining.into()),
     };
     let route = match &decision {
@@ -58,7 +58,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     match decision {
         Ok(plan) => {
             exchange.0.limit_request(plan.forward.timeout);
-            let trusted = policy.is_some_and(|policy| policy.trusts(connection.peer.ip()));
+            let trusted = policy.is_some_and(|policy| policy.trusts(connection.address.ip()));
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
             match forwarding.run(&exchange.0, body).await {
                 Ok(reached) => reached.answer(exchange),
@@ -68,7 +68,10 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
         Err(refusal) => {
             match refusal.reject {
                 Reject::RequestTooLarge => worker.count_limit("body"),
-                Reject::RequestHeadTooLarge => worker.count_limit("fields"),
+                Reject::RequestHeadTooLarge if head.fields.len() > view.snapshot.limits.fields => {
+                    worker.count_limit("fields")
+                }
+                Reject::RequestHeadTooLarge => worker.count_limit("head"),
                 _ => {}
             }
             let allow =

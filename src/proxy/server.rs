@@ -64,6 +64,9 @@ async fn run(
     let (stream, h2, ahead) = match &policy.tls {
         Some(config) => {
             let shaken = Box::pin(tls::accept(worker, policy, std::sync::Arc::clone(config), tcp)).await?;
+            if let Some(name) = shaken.server_name {
+                let _first = connection.peer.server_name.set(name);
+            }
             // The head's time begins where the handshake's ended.
             worker.now();
             connection.watch.enter(Phase::Head);

@@ -90,11 +90,12 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Reads into hyper's buffer and says how much.
+/// Reads into hyper's buffer and says how much; shows what was read to `look`.
 pub(super) fn read_into(
     stream: Pin<&mut impl AsyncRead>,
     cx: &mut Context<'_>,
     mut buf: ReadBufCursor<'_>,
+    look: impl FnOnce(&[u8]),
 ) -> Poll<io::Result<usize>> {
     #[expect(unsafe_code, reason = "hyper's cursor and tokio's buffer have no safe bridge")]
     // SAFETY: the memory behind the cursor goes to tokio as uninitialised, tokio never un-initialises it, and the cursor is
@@ -103,6 +104,7 @@ pub(super) fn read_into(
         let mut filled = ReadBuf::uninit(buf.as_mut());
         ready!(stream.poll_read(cx, &mut filled))?;
         let read = filled.filled().len();
+        look(filled.filled());
         buf.advance(read);
         Poll::Ready(Ok(read))
     }

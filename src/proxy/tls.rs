@@ -19,6 +19,8 @@ pub struct Handshaken {
     pub stream: Box<tokio_rustls::TlsStream<TcpStream>>,
     /// Whether ALPN chose HTTP/2.
     pub h2: bool,
+    /// The name that was asked for, if one was.
+    pub server_name: Option<Box<str>>,
 }
 
 /// Shakes hands.
@@ -43,42 +45,44 @@ pub async fn accept(
             return Err("tls_handshake_timeout");
         }
     };
-    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Handshaken { stream: Box::new(stream.into()), h2 })
+    let session = stream.get_ref().1;
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    let server_name = session.server_name().map(Into::into);
+    Ok(Handshaken { stream: Box::new(stream.into()), h2, server_name })
 }
 
 /// Chooses a certificate by the name the client asks for: exact, then wildcard, else the first.
 #[derive(Debug)]
 pub struct CertificatesByName {
-    named: hashbrown::HashMap<Box<str>, Arc<CertifiedKey>>,
-    default: Arc<CertifiedKey>,
+    named: hashbrown::HashMap<Box<str>, usize>,
+    certificates: Vec<Arc<CertifiedKey>>,
 }
 
 impl CertificatesByName {
     /// From certificates with their names, the first of which is the default. Where two have one name the first wins.
     #[must_use]
-    pub fn new(
-        default: Arc<CertifiedKey>,
-        certificates: impl IntoIterator<Item = (Vec<String>, Arc<CertifiedKey>)>,
-    ) -> Self {
-        let mut named = hashbrown::HashMap::new();
-        for (names, key) in certificates {
+    pub fn new(certificates: impl IntoIterator<Item = (Vec<String>, Arc<CertifiedKey>)>) -> Self {
+        let mut by_name = Self { named: hashbrown::HashMap::new(), certificates: Vec::new() };
+        for (at, (names, key)) in certificates.into_iter().enumerate() {
+            by_name.certificates.push(key);
             for name in names {
-                named.entry(name.into_boxed_str()).or_insert_with(|| Arc::clone(&key));
+                by_name.named.entry(name.into_boxed_str()).or_insert(at);
             }
         }
-        Self { named, default }
+        by_name
     }
 
-    fn choose(&self, name: &str) -> Arc<CertifiedKey> {
-        let name = name.to_ascii_lowercase();
+    /// The place of the certificate that a name gets; that of the default where it has none, or there is no name.
+    #[must_use]
+    pub fn choose(&self, name: Option<&str>) -> usize {
+        let Some(name) = name.map(str::to_ascii_lowercase) else { return 0 };
         let wildcard = || name.split_once('.').and_then(|(_, parent)| self.named.get(format!("*.{parent}").as_str()));
-        Arc::clone(self.named.get(name.as_str()).or_else(wildcard).unwrap_or(&self.default))
+        self.named.get(name.as_str()).or_else(wildcard).copied().unwrap_or(0)
     }
 }
 
 impl ResolvesServerCert for CertificatesByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(hello.server_name().map_or_else(|| Arc::clone(&self.default), |name| self.choose(name)))
+        self.certificates.get(self.choose(hello.server_name())).cloned()
     }
 }

@@ -41,8 +41,9 @@ async fn a_head_that_is_too_large_is_refused() {
     assert_eq!(caller.response().await.status(), 431);
     eventually("counted", || gate.metric("limit_hits_total{limit=\"head\"}") == 1.0).await;
     let big = with(get("/score"), "x-big", &"x".repeat(9000));
-    let response = H2::connect(gate.address("public")).await.try_send(big).await;
-    assert_eq!(response.unwrap().status(), 431);
+    let response = H2::connect(gate.address("public")).await.send(big).await;
+    assert_eq!(client::verdict(&response), (431, "request_head_too_large".into()));
+    eventually("counted", || gate.metric("limit_hits_total{limit=\"head\"}") == 2.0).await;
     assert_eq!(upstream.seen().len(), 0);
 }
 

@@ -260,3 +260,38 @@ async fn an_upstream_that_does_not_take_the_connection_is_unreachable_in_time() 
         assert!(hits(&gate, "connect") >= 1.0);
     }
 }
+
+/// A frame of HTTP/2 (RFC 9113 section 4.1) on stream 1, or on 0 where it is SETTINGS.
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, u8::from(kind != 4)], payload].concat()
+}
+
+#[tokio::test]
+async fn a_head_of_http_2_that_does_not_end_closes_the_connection() {
+    let upstream = Upstream::echo().await;
+    let (gate, clock) = start(gate::config(upstream.address));
+    let opened = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, &[])].concat();
+    let whole = frame(1, 0, b"\x82\x86\x84");
+    for (begun, why) in [
+        (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], "nothing behind the preface"),
+        (&[&opened[..], &whole[..5]].concat(), "half a frame's header"),
+        (&[&opened[..], &whole[..10]].concat(), "half a frame"),
+        (&[&opened[..], &whole].concat(), "no CONTINUATION"),
+        (&[&opened[..], &whole, &frame(9, 0, b"x")].concat(), "another that is not the last"),
+    ] {
+        let before = hits(&gate, "request_head");
+        let mut caller = Raw::connect(gate.address("public")).await;
+        caller.send(begun).await;
+        connections(&gate, 1.0).await;
+        // What was sent is read by now or soon: only then does its time begin.
+        eventually("cut", || {
+            clock.advance(SECOND);
+            hits(&gate, "request_head") == before + 1.0
+        })
+        .await;
+        caller.rest().await;
+        connections(&gate, 0.0).await;
+        assert!(upstream.seen().is_empty(), "{why}");
+    }
+}

@@ -47,6 +47,38 @@ async fn the_name_asked_for_picks_the_certificate() {
 }
 
 #[tokio::test]
+async fn a_host_of_another_certificate_than_the_connection_was_given_is_misdirected() {
+    pki::install();
+    let upstream = Upstream::echo().await;
+    let ca = Authority::new();
+    let (both, other) = (ca.sign(&["a.gate.test", "b.gate.test"]), ca.sign(&["*.other.test"]));
+    let gate = TestGate::start(over_tls(upstream.address, &[&both, &other]));
+    for (name, host, status) in [
+        ("a.gate.test", "a.gate.test", 200),
+        ("a.gate.test", "A.gate.test:8443", 200),
+        ("a.gate.test", "b.gate.test", 200),
+        ("a.gate.test", "x.other.test", 421),
+        ("x.other.test", "x.other.test", 200),
+        ("x.other.test", "y.other.test", 200),
+        ("x.other.test", "a.gate.test", 421),
+        ("x.other.test", "unknown.test", 421),
+        ("a.gate.test", "unknown.test", 200),
+    ] {
+        for alpn in ["h2", "http/1.1"] {
+            let stream = pki::connect(gate.address("public"), name, ca.client(&[alpn], None)).await.unwrap();
+            let mut request = post("/score", "{}");
+            request.headers_mut().insert("host", host.parse().unwrap());
+            let response = match alpn {
+                "h2" => H2::over(stream).await.send(request).await,
+                _ => H1::over(stream).await.send(request).await,
+            };
+            assert_eq!(response.status(), status, "{name} {host} {alpn}");
+            assert_eq!(response.body().starts_with(br#"{"error":{"code":"misdirected""#), status == 421);
+        }
+    }
+}
+
+#[tokio::test]
 async fn alpn_picks_the_protocol() {
     pki::install();
     let upstream = Upstream::echo().await;

@@ -17,7 +17,7 @@ pub struct UpstreamIo(pub Stream);
 
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        ready!(read_into(Pin::new(&mut self.get_mut().0), cx, buf))?;
+        ready!(read_into(Pin::new(&mut self.get_mut().0), cx, buf, |_read| ()))?;
         Poll::Ready(Ok(()))
     }
 }

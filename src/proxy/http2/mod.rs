@@ -1,5 +1,8 @@
 //! A caller's HTTP/2 connection (RFC 9113), by hyper: each stream is a task of its own, on a leash of its own.
 
+pub mod frames;
+pub mod io;
+
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
@@ -11,20 +14,24 @@ use std::{
 use bytes::Bytes;
 use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 
-use super::{
-    body::CallerBody,
-    client_io::ClientIo,
-    connection::{Connection, Leash, Leashed, Order},
-    head::RequestHead,
-    pipeline,
-    stream::Stream,
-    worker::Worker,
+use self::io::ClientIo;
+use crate::{
+    proxy::{
+        body::CallerBody,
+        connection::{Connection, Leash, Leashed, Order},
+        head::RequestHead,
+        pipeline,
+        stream::Stream,
+        worker::Worker,
+    },
+    snapshot::Limits,
 };
-use crate::snapshot::Limits;
 
 /// Windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// hyper answers a head over its limit by itself, with no body, uncounted: up to this many times the limit we do it.
+const HEAD_MARGIN: usize = 2;
 /// Response bytes buffered per stream.
 const SEND_BUFFER: usize = 64 << 10;
 
@@ -52,7 +59,7 @@ pub async fn serve(
     });
     let http = http2::Builder::new(StreamExecutor(Rc::clone(worker)))
         .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.head.saturating_mul(HEAD_MARGIN)).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{
+use super::frames::Frames;
+use crate::proxy::{
     io_watch::{IoWatch, Phase},
     stream::{Stream, read_into},
 };
@@ -25,13 +26,14 @@ pub struct ClientIo {
     ahead: Bytes,
     /// Our FIN was sent.
     finished: bool,
+    frames: Frames,
 }
 
 impl ClientIo {
     /// Wraps a stream; `ahead` are bytes already read from it.
     #[must_use]
-    pub const fn new(stream: Stream, watch: Rc<IoWatch>, ahead: Bytes) -> Self {
-        Self { stream, watch, ahead, finished: false }
+    pub fn new(stream: Stream, watch: Rc<IoWatch>, ahead: Bytes) -> Self {
+        Self { stream, watch, ahead, finished: false, frames: Frames::default() }
     }
 }
 
@@ -39,13 +41,18 @@ impl Read for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = if this.ahead.is_empty() {
-            ready!(read_into(Pin::new(&mut this.stream), cx, buf))?
+            ready!(read_into(Pin::new(&mut this.stream), cx, buf, |read| this.frames.feed(read)))?
         } else {
-            let take = this.ahead.len().min(buf.remaining());
-            buf.put_slice(&this.ahead.split_to(take));
-            take
+            let piece = this.ahead.split_to(this.ahead.len().min(buf.remaining()));
+            this.frames.feed(&piece);
+            buf.put_slice(&piece);
+            piece.len()
         };
         this.watch.note_read(read);
+        this.watch.note_head(this.frames.in_head());
+        if this.frames.spoke() && this.watch.phase().0 == Phase::Head {
+            this.watch.enter(Phase::Idle);
+        }
         Poll::Ready(Ok(()))
     }
 }
