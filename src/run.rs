@@ -21,6 +21,7 @@ use crate::{
     control::{
         admin::{self, AdminHandle, Listening, places::Fallbacks},
         gate::{Gate, Parts, Source},
+        names::SystemNames,
         threads::{Death, Sockets},
     },
     telemetry::{
@@ -89,7 +90,15 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         .context("cannot start the access log")?;
     let sockets = Sockets::default().bind(&config.listeners)?;
     let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
-    let parts = Parts { config, source, sockets, clock: Clock::system(), access, logs: Some(log_control) };
+    let parts = Parts {
+        config,
+        source,
+        sockets,
+        clock: Clock::system(),
+        access,
+        logs: Some(log_control),
+        resolver: Arc::new(SystemNames),
+    };
     let (gate, deaths) = Gate::start(parts)?;
     let fallbacks = Fallbacks::from_env();
     let listening = Listening { admin: &admin_config, health, state_dir: &state_dir, fallbacks: &fallbacks };

@@ -19,23 +19,24 @@ use crate::{
     proxy::{auth::KeyTable, route::RouteTable, tls::CertificatesByName, upstream::Endpoint},
 };
 
-/// The world as one request sees it.
-#[derive(Debug)]
+/// The world as one request sees it. A clone shares its parts: what changes alone, an address or a credential, costs a list of
+/// pointers, however many routes and keys there are.
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Grows with every publication.
     pub generation: Generation,
     /// What leads where.
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     /// Every caller key.
-    pub keys: KeyTable,
+    pub keys: Arc<KeyTable>,
     /// Names of callers, by position: `identity_header` and access log.
-    pub callers: Box<[Box<str>]>,
+    pub callers: Arc<[Box<str>]>,
     /// Endpoints, by position. An endpoint that did not change is the same `Arc` as before.
     pub endpoints: Box<[Arc<Endpoint>]>,
     /// Listeners, by position.
-    pub listeners: Box<[Arc<ListenerPolicy>]>,
+    pub listeners: Arc<[Arc<ListenerPolicy>]>,
     /// Attach and identity headers of the whole configuration: removed from every request.
-    pub stripped: Box<[HeaderName]>,
+    pub stripped: Arc<[HeaderName]>,
     /// Caps.
     pub limits: Limits,
     /// Deadlines.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -21,7 +22,7 @@ use crate::{
         path::Special,
         route::{Action, Forward, PathMatch, Route, RouteTable},
         tls::CertificatesByName,
-        upstream::{Backend, Credential, Endpoint, Protocol, admission::Admission},
+        upstream::{Addresses, Backend, Credential, Endpoint, Protocol, Upstream, admission::Admission},
     },
     snapshot::{Access, Limits, ListenerPolicy, Network, Snapshot, Timeouts},
 };
@@ -34,7 +35,9 @@ pub struct Carried {
     backends: HashMap<BackendKey, Arc<Backend>>,
     /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
-    listeners: HashMap<(String, std::net::SocketAddr), CarriedListener>,
+    listeners: HashMap<(String, SocketAddr), CarriedListener>,
+    /// What upstreams' names lead to, as far as they were looked up.
+    names: HashMap<String, Vec<IpAddr>>,
     roots: Option<Arc<rustls::RootCertStore>>,
 }
 
@@ -79,7 +82,7 @@ impl Carried {
             .listeners
             .iter()
             .map(|listener| next.listener(self, listener).with_context(|| format!("listener `{}`", listener.name)))
-            .collect::<anyhow::Result<Box<[_]>>>()?;
+            .collect::<anyhow::Result<Arc<[_]>>>()?;
         let endpoints = config
             .endpoints
             .iter()
@@ -99,8 +102,8 @@ impl Carried {
         }
         let snapshot = Snapshot {
             generation,
-            routes,
-            keys: caller_keys(config).collect(),
+            routes: Arc::new(routes),
+            keys: Arc::new(caller_keys(config).collect()),
             callers: config.callers.iter().map(|caller| caller.name.as_str().into()).collect(),
             endpoints,
             listeners,
@@ -119,6 +122,33 @@ impl Carried {
         };
         *self = next;
         Ok(snapshot)
+    }
+
+    /// Notes what a name leads to.
+    pub fn name_leads_to(&mut self, name: &str, addresses: &[IpAddr]) {
+        self.names.insert(name.to_owned(), addresses.to_vec());
+    }
+
+    /// An endpoint with its upstreams where their names lead to now; none where that is where they were.
+    #[must_use]
+    pub fn readdressed(&self, endpoint: &Endpoint) -> Option<Endpoint> {
+        let addresses = |upstream: &Upstream| self.addresses(&upstream.backend.host, upstream.backend.port);
+        if endpoint.upstreams.iter().all(|upstream| addresses(upstream) == upstream.addresses) {
+            return None;
+        }
+        let mut moved = endpoint.clone();
+        for upstream in &mut moved.upstreams {
+            upstream.addresses = addresses(upstream);
+        }
+        Some(moved)
+    }
+
+    fn addresses(&self, host: &str, port: u16) -> Addresses {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Some([SocketAddr::new(address, port)].into());
+        }
+        let addresses = self.names.get(host)?;
+        Some(addresses.iter().map(|address| SocketAddr::new(*address, port)).collect())
     }
 
     /// The identity of a listener that was built.
@@ -172,17 +202,23 @@ impl Carried {
             .filter(|admission| admission.is_for(endpoint.concurrency, endpoint.queue))
             .map_or_else(|| Arc::new(Admission::new(endpoint.concurrency, endpoint.queue, workers)), Arc::clone);
         self.admissions.insert(id, Arc::clone(&admission));
-        let backends = endpoint
+        let upstreams = endpoint
             .upstreams
             .iter()
             .map(|url| {
-                self.backend(before, id, endpoint, url).with_context(|| format!("upstream {}:{}", url.host, url.port))
+                if let Some(known) = before.names.get(&url.host) {
+                    self.names.insert(url.host.clone(), known.clone());
+                }
+                let backend = self
+                    .backend(before, id, endpoint, url)
+                    .with_context(|| format!("upstream {}:{}", url.host, url.port))?;
+                Ok(Upstream { backend, addresses: self.addresses(&url.host, url.port) })
             })
             .collect::<anyhow::Result<Box<[_]>>>()?;
         Ok(Arc::new(Endpoint {
             id,
             name: endpoint.name.as_str().into(),
-            backends,
+            upstreams,
             credential: self.credential(before, id, endpoint)?,
             retry_unanswered: endpoint.retry_unanswered,
             admission,
@@ -437,7 +473,7 @@ fn caller_keys(config: &Config) -> impl Iterator<Item = KeyEntry> {
 }
 
 /// Attach and identity headers of the whole configuration, but for those that are removed from every request anyway.
-fn stripped_headers(config: &Config) -> anyhow::Result<Box<[HeaderName]>> {
+fn stripped_headers(config: &Config) -> anyhow::Result<Arc<[HeaderName]>> {
     let attach = config.endpoints.iter().map(|endpoint| &endpoint.attach_header);
     let identity = config.routes.iter().filter_map(|route| match &route.action {
         model::Action::Forward(forward) => forward.identity_header.as_ref(),

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -26,6 +26,7 @@ use super::{
     changes,
     fingerprint::Fingerprints,
     memory::MemoryGauge,
+    names::{Names, Resolve},
     publish::{self, Publisher},
     threads::{Death, SEEN_PATIENCE, Sockets, Threads},
 };
@@ -63,6 +64,8 @@ pub struct Parts {
     pub access: AccessSender,
     /// The log's level and losses; none where nobody configured a log.
     pub logs: Option<LogControl>,
+    /// For upstreams that are given by name.
+    pub resolver: Arc<dyn Resolve>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -80,6 +83,7 @@ pub struct Gate {
     /// One reload at a time.
     publisher: tokio::sync::Mutex<Publisher>,
     source: Source,
+    names: Mutex<Names>,
     facts: Mutex<Facts>,
     logs: Option<LogControl>,
     started: Moment,
@@ -106,7 +110,7 @@ impl Gate {
     /// # Errors
     /// What could not be built or started.
     pub fn start(parts: Parts) -> anyhow::Result<(Arc<Self>, mpsc::UnboundedReceiver<Death>)> {
-        let Parts { config, source, mut sockets, clock, access, logs } = parts;
+        let Parts { config, source, mut sockets, clock, access, logs, resolver } = parts;
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
         let publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
@@ -135,6 +139,7 @@ impl Gate {
             addresses,
             publisher: tokio::sync::Mutex::new(publisher),
             source,
+            names: Mutex::new(Names::new(resolver)),
             facts: Mutex::new(Facts { config: Arc::new(config), last_reload: None, fingerprints }),
             logs,
             started: clock.now(),
@@ -142,6 +147,7 @@ impl Gate {
             drain_asked: Notify::new(),
             shared,
         });
+        gate.follow_names();
         Ok((gate, deaths))
     }
 
@@ -154,6 +160,23 @@ impl Gate {
     /// A thread that had to live is dead: `/livez` says so from here.
     pub fn mark_dead(&self) {
         self.alive.store(false, Relaxed);
+    }
+
+    /// Publishes where a name leads to now.
+    pub async fn adopt_addresses(&self, name: &str, addresses: &[IpAddr]) {
+        if self.publisher.lock().await.readdress(name, addresses).is_some() {
+            publish::wake(&self.workers);
+        }
+    }
+
+    /// A name could not be looked up.
+    pub fn count_name_failure(&self, name: &str) {
+        self.shared.metrics.name_failures.with_label_values(&[name]).inc();
+    }
+
+    fn follow_names(self: &Arc<Self>) {
+        let config = self.in_force();
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).follow(&config, &Arc::downgrade(self));
     }
 
     /// Looks at the memory once a second, for ever, and refuses requests while too little is left.
@@ -222,9 +245,12 @@ impl Gate {
         if let Some(logs) = self.logs.as_ref().filter(|_| before.log.level != config.log.level) {
             logs.set_level(config.log.level);
         }
-        let mut facts = self.facts();
-        facts.fingerprints.note(&config, self.shared.clock.now());
-        facts.config = Arc::new(config);
+        {
+            let mut facts = self.facts();
+            facts.fingerprints.note(&config, self.shared.clock.now());
+            facts.config = Arc::new(config);
+        }
+        self.follow_names();
         Ok(ReloadReport { generation, changed, warnings, drained: false })
     }
 

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod fingerprint;
 pub mod gate;
 pub mod memory;
+pub mod names;
 pub mod publish;
 pub mod random_key;
 pub mod threads;

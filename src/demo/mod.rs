@@ -24,6 +24,7 @@ use crate::{
     control::{
         admin::{self, Listening, Operations, places::Fallbacks},
         gate::{Gate, Parts},
+        names::SystemNames,
         random_key,
         threads::Sockets,
     },
@@ -69,6 +70,7 @@ async fn tour() -> anyhow::Result<()> {
         clock: Clock::system(),
         access,
         logs: None,
+        resolver: Arc::new(SystemNames),
     };
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (gate, _deaths) = Gate::start(parts)?;

@@ -111,7 +111,7 @@ pub fn decide<'s>(
         caller,
         path: rewrite(canonical.path, &route.matched, forward.rewrite.as_deref()),
         path_unchanged: unchanged,
-        candidates: balance::draw_two(endpoint.backends.len(), tick.dice),
+        candidates: balance::draw_two(endpoint.upstreams.len(), tick.dice),
         content_length,
     })
 }

@@ -18,6 +18,7 @@ mod expecting;
 mod headers;
 mod leaving;
 mod limits;
+mod names;
 mod pools;
 mod regress;
 mod reload;

@@ -8,6 +8,7 @@ use scoregate::{
     control::{
         admin::report::{ReloadError, ReloadReport},
         gate::{Gate, Parts},
+        names::{Resolve, SystemNames},
         threads::Sockets,
     },
     digest::sha256,
@@ -157,6 +158,10 @@ impl TestGate {
     }
 
     pub fn start_with(config: Config, clock: Clock) -> Self {
+        Self::start_by_name(config, clock, Arc::new(SystemNames))
+    }
+
+    pub fn start_by_name(config: Config, clock: Clock, resolver: Arc<dyn Resolve>) -> Self {
         let sockets = Sockets::default().bind(&config.listeners).unwrap();
         let log = Arc::<std::sync::Mutex<Vec<u8>>>::default();
         let (access, handle) = AccessLog::start(true, Box::new(Shared(Arc::clone(&log))), 10_000).unwrap();
@@ -169,6 +174,7 @@ impl TestGate {
             clock: clock.clone(),
             access,
             logs: None,
+            resolver,
         };
         let (gate, _deaths) = Gate::start(parts).unwrap();
         Self { gate, clock, next, log, _access: handle }
