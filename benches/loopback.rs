@@ -15,8 +15,8 @@ use scoregate::{
     clock::Clock,
     control::{
         gate::{Gate, Parts},
+        listening::Sockets,
         names::SystemNames,
-        threads::Sockets,
     },
     telemetry::access_log::AccessLog,
 };
@@ -47,7 +47,7 @@ async fn upstream() -> SocketAddr {
 
 fn gate(upstream: SocketAddr) -> (Arc<Gate>, SocketAddr) {
     let config = support::configuration(&upstream.to_string(), 1, 1);
-    let sockets = Sockets::default().with("bench", std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let sockets = Sockets::default().with(&config.listeners[0], std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let (access, _handle) = AccessLog::start(true, Box::new(std::io::sink()), 16).unwrap();
     let same = config.clone();
     let source = Box::new(move || Ok((same.clone(), Vec::new())));

@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue};
 use rustls_pki_types::{ServerName, TrustAnchor};
 use tokio::sync::Semaphore;
 
+use super::listening::{self, ListenerKey};
 use crate::{
     config::model::{self, Config},
     ids::{BackendId, EndpointId, Generation, ListenerId, ValueId},
@@ -35,7 +36,7 @@ pub struct Carried {
     backends: HashMap<BackendKey, Arc<Backend>>,
     /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
-    listeners: HashMap<(String, SocketAddr), CarriedListener>,
+    listeners: HashMap<ListenerKey, CarriedListener>,
     /// What upstreams' names lead to, as far as they were looked up.
     names: HashMap<String, Vec<IpAddr>>,
     roots: Option<Arc<rustls::RootCertStore>>,
@@ -154,11 +155,11 @@ impl Carried {
     /// The identity of a listener that was built.
     #[must_use]
     pub fn listener_id(&self, listener: &model::Listener) -> Option<ListenerId> {
-        self.listeners.get(&(listener.name.clone(), listener.address)).map(|(id, ..)| *id)
+        self.listeners.get(&listening::key(listener)).map(|(id, ..)| *id)
     }
 
     fn listener(&mut self, before: &Self, listener: &model::Listener) -> anyhow::Result<Arc<ListenerPolicy>> {
-        let key = (listener.name.clone(), listener.address);
+        let key = listening::key(listener);
         let tls_key = listener.tls.as_ref().map(|tls| TlsKey {
             certificates: tls.certificates.iter().map(|certificate| certificate.digest).collect(),
             client_auth: tls.client_auth,
@@ -189,6 +190,8 @@ impl Carried {
                 .iter()
                 .map(|network| Network { address: network.address, prefix: network.prefix })
                 .collect(),
+            trusts_local: listener.trusts_local,
+            proxy_protocol: listener.proxy_protocol,
             half_close: listener.half_close,
         }))
     }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io,
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::IpAddr,
     os::unix::net::UnixStream,
     sync::{
         Arc, Mutex, PoisonError,
@@ -21,12 +21,11 @@ use rustix::{
 };
 use tokio::sync::mpsc;
 
-use super::worker::{Gauges, Message};
-use crate::{
-    ids::ListenerId,
-    snapshot::{Network, SnapshotCell},
-    telemetry::metrics::Metrics,
+use super::{
+    socket::{Listening, RawSocket, Remote},
+    worker::{Gauges, Message},
 };
+use crate::{ids::ListenerId, snapshot::SnapshotCell, telemetry::metrics::Metrics};
 
 /// How long accepting rests after an error that is not one connection's (Linux: ENOBUFS, ENOMEM).
 const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -35,9 +34,9 @@ const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket, not yet known to any runtime.
-    pub stream: TcpStream,
-    /// Who it is.
-    pub peer: SocketAddr,
+    pub socket: RawSocket,
+    /// Where its other end is.
+    pub remote: Remote,
     /// Where it came in.
     pub listener: ListenerId,
     /// Its place among all connections.
@@ -86,24 +85,18 @@ impl Caps {
         self.open.load(Relaxed)
     }
 
-    /// A place for a connection; `exempt` addresses have no cap of their own.
+    /// A place for a connection, and one among those of its address, where that has a cap of its own.
     ///
     /// # Errors
     /// The limit that is reached.
-    pub fn admit(self: &Arc<Self>, address: IpAddr, exempt: bool) -> Result<Permit, &'static str> {
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, &'static str> {
         if self.open.fetch_add(1, Relaxed) >= self.max.load(Relaxed) {
             self.open.fetch_sub(1, Relaxed);
             return Err("max_connections");
         }
         let mut permit = Permit { caps: Arc::clone(self), address: None };
-        if !exempt {
-            let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let open = by_address.entry(address).or_default();
-            if *open >= self.max_per_address.load(Relaxed) {
-                return Err("per_address");
-            }
-            *open += 1;
-            permit.address = Some(address);
+        if let Some(address) = address {
+            permit.count(address)?;
         }
         Ok(permit)
     }
@@ -114,6 +107,23 @@ impl Caps {
 pub struct Permit {
     caps: Arc<Caps>,
     address: Option<IpAddr>,
+}
+
+impl Permit {
+    /// Counts the connection among those of its address, where that becomes known only now.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn count(&mut self, address: IpAddr) -> Result<(), &'static str> {
+        let mut by_address = self.caps.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = by_address.entry(address).or_default();
+        if *open >= self.caps.max_per_address.load(Relaxed) {
+            return Err("per_address");
+        }
+        *open += 1;
+        self.address = Some(address);
+        Ok(())
+    }
 }
 
 impl Drop for Permit {
@@ -152,8 +162,8 @@ impl Acceptor {
     ///
     /// # Errors
     /// Where the socket cannot be watched at all.
-    pub fn run(self, socket: &TcpListener, stop: &UnixStream) -> io::Result<()> {
-        socket.set_nonblocking(true)?;
+    pub fn run(self, socket: &Listening, stop: &UnixStream) -> io::Result<()> {
+        socket.set_nonblocking()?;
         let mut spare = File::open("/dev/null").ok();
         let mut resting = false;
         loop {
@@ -166,13 +176,13 @@ impl Acceptor {
             }
             if !watched[0].revents().is_empty() {
                 // Who has connected by now is served.
-                while let Ok((stream, peer)) = socket.accept() {
-                    self.hand_over(stream, peer);
+                while let Ok((socket, remote)) = socket.accept() {
+                    self.hand_over(socket, remote);
                 }
                 return Ok(());
             }
             match socket.accept() {
-                Ok((stream, peer)) => self.hand_over(stream, peer),
+                Ok((socket, remote)) => self.hand_over(socket, remote),
                 Err(error) if is_out_of_descriptors(&error) => {
                     drop(spare.take());
                     drop(socket.accept());
@@ -194,32 +204,30 @@ impl Acceptor {
         }
     }
 
-    fn hand_over(&self, stream: TcpStream, peer: SocketAddr) {
-        let exempt = peer.ip().to_canonical().is_loopback() || self.is_trusted(peer.ip());
-        let permit = match self.caps.admit(peer.ip().to_canonical(), exempt) {
+    fn hand_over(&self, socket: RawSocket, remote: Remote) {
+        let of_its_own = remote.ip().filter(|_| !remote.is_loopback() && !self.is_trusted(remote));
+        let permit = match self.caps.admit(of_its_own) {
             Ok(permit) => permit,
             Err(limit) => {
                 self.metrics.limit_hits.with_label_values(&[limit]).inc();
                 return;
             }
         };
-        if stream.set_nonblocking(true).is_err() || stream.set_nodelay(true).is_err() {
+        if socket.prepare().is_err() {
             return;
         }
         let Some(worker) = self.workers.iter().min_by_key(|worker| worker.gauges.connections.load(Relaxed)) else {
             return;
         };
         worker.gauges.connections.fetch_add(1, Relaxed);
-        let accepted = Accepted { stream, peer, listener: self.listener, permit };
+        let accepted = Accepted { socket, remote, listener: self.listener, permit };
         if worker.inbox.send(Message::Accepted(accepted)).is_err() {
             worker.gauges.connections.fetch_sub(1, Relaxed);
         }
     }
 
-    fn is_trusted(&self, peer: IpAddr) -> bool {
-        let snapshot = self.snapshots.load();
-        let networks: &[Network] = snapshot.listener(self.listener).map_or(&[], |listener| &listener.trusted_proxies);
-        networks.iter().any(|network| network.contains(peer))
+    fn is_trusted(&self, remote: Remote) -> bool {
+        self.snapshots.load().listener(self.listener).is_some_and(|listener| listener.trusts(remote))
     }
 }
 
@@ -248,13 +256,17 @@ mod tests {
         let caps = Caps::new(3, 1);
         let one: IpAddr = "10.0.0.1".parse().unwrap();
         let two: IpAddr = "10.0.0.2".parse().unwrap();
-        let first = caps.admit(one, false).unwrap();
-        assert_eq!(caps.admit(one, false).unwrap_err(), "per_address");
-        let _second = caps.admit(two, false).unwrap();
-        let _third = caps.admit(one, true).unwrap();
-        assert_eq!(caps.admit(two, true).unwrap_err(), "max_connections");
+        let first = caps.admit(Some(one)).unwrap();
+        assert_eq!(caps.admit(Some(one)).unwrap_err(), "per_address");
+        let _second = caps.admit(Some(two)).unwrap();
+        let mut third = caps.admit(None).unwrap();
+        assert_eq!(caps.admit(None).unwrap_err(), "max_connections");
+        assert_eq!(third.count(one), Err("per_address"));
         drop(first);
-        assert!(caps.admit(one, false).is_ok());
-        assert_eq!(caps.open(), 2);
+        assert_eq!(third.count(one), Ok(()));
+        assert_eq!(caps.admit(Some(one)).unwrap_err(), "per_address");
+        drop(third);
+        assert!(caps.admit(Some(one)).is_ok());
+        assert_eq!(caps.open(), 1);
     }
 }

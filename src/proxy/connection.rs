@@ -1,9 +1,8 @@
 //! A client connection as its requests and the worker's sweep see it, and the leash on the task that drives it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -13,6 +12,7 @@ use std::{
 use super::{
     io_watch::{IoWatch, Phase},
     peer::Peer,
+    socket::Remote,
 };
 use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
 
@@ -27,10 +27,10 @@ const PARK: Duration = Duration::from_millis(500);
 pub struct Connection {
     /// Where it came in.
     pub listener: ListenerId,
-    /// Where it comes from.
-    pub address: SocketAddr,
-    /// The address as text, ready for `X-Forwarded-For`.
-    pub address_text: Box<str>,
+    /// Where it comes from: its peer, or where that says, if it is believed.
+    pub remote: Cell<Remote>,
+    /// That as text, ready for `X-Forwarded-For`: `unknown` where it has no address (RFC 7239 section 6).
+    address: OnceCell<Box<str>>,
     /// Whether it is encrypted.
     pub tls: bool,
     /// What its stream says.
@@ -49,11 +49,11 @@ pub struct Connection {
 
 impl Connection {
     /// A connection with nothing in flight.
-    pub fn new(listener: ListenerId, address: SocketAddr, tls: bool, watch: Rc<IoWatch>) -> Rc<Self> {
+    pub fn new(listener: ListenerId, remote: Remote, tls: bool, watch: Rc<IoWatch>) -> Rc<Self> {
         Rc::new(Self {
             listener,
-            address,
-            address_text: address.ip().to_canonical().to_string().into(),
+            remote: Cell::new(remote),
+            address: OnceCell::new(),
             tls,
             watch,
             leash: Rc::default(),
@@ -63,6 +63,11 @@ impl Connection {
             in_flight: Cell::new(0),
             slot: Cell::new(usize::MAX),
         })
+    }
+
+    /// Where it comes from, as text.
+    pub fn address(&self) -> &str {
+        self.address.get_or_init(|| self.remote.get().ip().map_or_else(|| "unknown".into(), |ip| ip.to_string().into()))
     }
 
     /// A request's head was read.

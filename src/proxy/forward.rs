@@ -279,7 +279,7 @@ impl Forwarding<'_> {
             survey: self.survey,
             configured: &self.view.snapshot.stripped,
             hop: PreviousHop {
-                address: connection.address_text.as_bytes(),
+                address: connection.address().as_bytes(),
                 tls: connection.tls,
                 trusted: self.trusted,
                 host,

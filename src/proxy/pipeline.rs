@@ -30,7 +30,8 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     let grpc = survey.is_grpc();
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
-    let policy = listener.and_then(|at| view.snapshot.listeners.get(at));
+    let retired = if listener.is_none() { worker.policy(connection.listener) } else { None };
+    let policy = listener.and_then(|at| view.snapshot.listeners.get(at)).or(retired.as_ref());
     let decision = match policy {
         Some(_) if worker.overloaded() => {
             worker.count_limit("memory");
@@ -58,7 +59,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     match decision {
         Ok(plan) => {
             exchange.0.limit_request(plan.forward.timeout);
-            let trusted = policy.is_some_and(|policy| policy.trusts(connection.address.ip()));
+            let trusted = policy.is_some_and(|policy| policy.trusts(connection.remote.get()));
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
             match forwarding.run(&exchange.0, body).await {
                 Ok(reached) => reached.answer(exchange),

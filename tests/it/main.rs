@@ -18,6 +18,7 @@ mod expecting;
 mod headers;
 mod leaving;
 mod limits;
+mod listeners;
 mod names;
 mod pools;
 mod regress;

@@ -7,7 +7,6 @@ use http::Method;
 use super::{
     context::{Context, items, sound},
     endpoints::attach_header,
-    listeners::is_loopback,
     settings::{bytes, known_endpoint, not_zero, span},
 };
 use crate::config::{
@@ -213,7 +212,7 @@ fn reachable_from_elsewhere(raw: &raw::Config, typed: &raw::Route) -> Option<Str
     sound(raw.listeners.as_ref()).find_map(|listener| {
         let name = &listener.name.as_ref()?.0.0;
         let serves = chosen.as_ref().is_none_or(|chosen| chosen.contains(name.as_str()));
-        (serves && !is_loopback(listener.address.as_ref()?.0)).then(|| name.clone())
+        (serves && !listener.address.as_ref()?.0.is_local()).then(|| name.clone())
     })
 }
 

@@ -20,6 +20,7 @@ use super::{Backend, Protocol, io::UpstreamIo};
 use crate::proxy::{
     body::RequestBody,
     http1::link::Link,
+    socket::Socket,
     stream::Stream,
     worker::{LocalExecutor, Worker},
 };
@@ -83,7 +84,7 @@ pub async fn connect(
     let limit = worker.view().snapshot.timeouts.connect;
     let connecting = async {
         let (tcp, address) = dial(&addresses.await).await?;
-        Ok((establish(backend, tcp, worker).await?, address))
+        Ok((establish(backend, Socket::Tcp(tcp), worker).await?, address))
     };
     match tokio::time::timeout(limit, connecting).await {
         Ok(result) => result,
@@ -94,12 +95,14 @@ pub async fn connect(
     }
 }
 
-async fn establish(backend: &Backend, tcp: TcpStream, worker: &Rc<Worker>) -> Result<Connected, ConnectError> {
+async fn establish(backend: &Backend, socket: Socket, worker: &Rc<Worker>) -> Result<Connected, ConnectError> {
     let (stream, negotiated_h2) = match &backend.tls {
-        None => (Stream::Plain(tcp), false),
+        None => (Stream::Plain(socket), false),
         Some((config, name)) => {
-            let tls =
-                TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+            let tls = TlsConnector::from(Arc::clone(config))
+                .connect(name.clone(), socket)
+                .await
+                .map_err(ConnectError::Tls)?;
             let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             (Stream::Tls(Box::new(tls.into())), h2)
         }
