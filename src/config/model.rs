@@ -347,6 +347,8 @@ pub struct Forward {
     pub trailers: Vec<String>,
     /// Characters refused in paths unless listed: `;`, `\`, `%2F`, `%5C`.
     pub path_chars: PathChars,
+    /// Connections may become WebSockets.
+    pub websocket: bool,
 }
 
 /// A header a caller may show its key in.

@@ -23,7 +23,7 @@ use crate::{
         path::Special,
         route::{Action, Forward, PathMatch, Route, RouteTable},
         tls::CertificatesByName,
-        upstream::{Addresses, Backend, Credential, Endpoint, Protocol, Upstream, admission::Admission},
+        upstream::{Addresses, Backend, BackendTls, Credential, Endpoint, Protocol, Upstream, admission::Admission},
     },
     snapshot::{Access, Limits, ListenerPolicy, Network, Snapshot, Timeouts},
 };
@@ -284,7 +284,12 @@ impl Carried {
 
     fn new_backend(&mut self, connect: &model::UpstreamConnect, url: &model::UpstreamUrl) -> anyhow::Result<Backend> {
         let tls = match url.tls {
-            true => Some((self.client_tls(connect)?, server_name(connect, url)?)),
+            true => {
+                let config = self.client_tls(connect)?;
+                let mut h1 = config.clone();
+                h1.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Some(BackendTls { config: Arc::new(config), h1: Arc::new(h1), name: server_name(connect, url)? })
+            }
             false => None,
         };
         let base = url.path.rfind('/').and_then(|at| url.path.get(..=at)).unwrap_or("/");
@@ -307,7 +312,7 @@ impl Carried {
         })
     }
 
-    fn client_tls(&mut self, connect: &model::UpstreamConnect) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    fn client_tls(&mut self, connect: &model::UpstreamConnect) -> anyhow::Result<rustls::ClientConfig> {
         let roots = match &connect.ca {
             Some((roots, _)) => Arc::clone(roots),
             None => self.platform_roots()?,
@@ -324,7 +329,7 @@ impl Carried {
             model::UpstreamProtocol::H1 => vec![b"http/1.1".to_vec()],
             model::UpstreamProtocol::H2 | model::UpstreamProtocol::H2c => vec![b"h2".to_vec()],
         };
-        Ok(Arc::new(config))
+        Ok(config)
     }
 
     /// Read once, when the first upstream without a CA of its own needs them.
@@ -452,6 +457,7 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
         replay_body: forward.replay_body.unwrap_or(config.limits.replay_body),
         trailers: forward.trailers.iter().map(header_name).collect::<anyhow::Result<_>>()?,
         special: special(forward.path_chars),
+        websocket: forward.websocket,
     })
 }
 

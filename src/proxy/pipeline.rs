@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::HeaderValue;
 
 use super::{
-    answer::Answer,
+    answer::Outcome,
     body::CallerBody,
     connection::Connection,
     decide::decide,
@@ -20,7 +20,7 @@ use super::{
 use crate::snapshot::{Access, Snapshot};
 
 /// Answers a request: by its upstream, or by ourselves. Never fails: every failure is an answer.
-pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &RequestHead, body: CallerBody) -> Answer {
+pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &RequestHead, body: CallerBody) -> Outcome {
     let tick = worker.tick();
     let view = worker.view();
     let survey = Survey::of(&head.fields);
@@ -62,7 +62,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             let trusted = policy.is_some_and(|policy| policy.trusts(connection.remote.get()));
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
             match forwarding.run(&exchange.0, body).await {
-                Ok(reached) => reached.answer(exchange),
+                Ok(reached) => reached.outcome(exchange),
                 Err(reject) => refuse(reject, grpc, None, exchange),
             }
         }
@@ -82,7 +82,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     }
 }
 
-fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watched) -> Answer {
+fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watched) -> Outcome {
     let route = exchange.0.record.meter.borrow().as_ref().map(|meter| std::sync::Arc::clone(&meter.route));
     exchange
         .0
@@ -91,7 +91,7 @@ fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watc
         .caller_rejections
         .with_label_values(&[route.as_deref().unwrap_or("none"), reject.code()])
         .inc();
-    respond(reject, Manner { grpc, allow }, exchange)
+    Outcome::Answer(respond(reject, Manner { grpc, allow }, exchange))
 }
 
 fn deadlines(snapshot: &Snapshot) -> Deadlines {

@@ -31,3 +31,4 @@ mod tidy;
 mod timeouts;
 mod tls;
 mod uploads;
+mod websockets;

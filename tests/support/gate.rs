@@ -120,6 +120,7 @@ pub fn forward(endpoint: &str, callers: &[&str]) -> Forward {
         replay_body: None,
         trailers: Vec::new(),
         path_chars: PathChars::default(),
+        websocket: false,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::config::{
     fault::quote,
     model::{Action, CallerHeader, Forward, PathChars, PathMatch, Route},
     path::KeyPath,
-    raw::{self, CallerHeaderWord, PathChar},
+    raw::{self, CallerHeaderWord, OnOff, PathChar},
 };
 
 pub(super) fn routes(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Route> {
@@ -132,6 +132,7 @@ fn no_other_keys(cx: &mut Context<'_>, typed: &raw::Route, path: &KeyPath) {
         ("replay_body", typed.replay_body.is_some()),
         ("trailers", typed.trailers.is_some()),
         ("path_chars", typed.path_chars.is_some()),
+        ("websocket", typed.websocket.is_some()),
     ];
     for (key, _) in written.iter().filter(|(_, written)| *written) {
         cx.error(&path.key(key), "a key beside `deny`", "`match` and `deny` alone");
@@ -160,6 +161,7 @@ fn forward(cx: &mut Context<'_>, typed: &raw::Route, endpoint: String, path: &Ke
         replay_body: bytes(typed.replay_body.as_ref()),
         trailers: sound(typed.trailers.as_ref()).map(|trailer| trailer.0.0.clone()).collect(),
         path_chars: path_chars(typed),
+        websocket: typed.websocket == Some(OnOff::On),
     }
 }
 

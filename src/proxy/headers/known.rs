@@ -51,6 +51,8 @@ pub enum Known {
     RequestHop,
     /// Ends at this hop in answers.
     ResponseHop,
+    /// `sec-websocket-key`, `sec-websocket-accept`: of one connection of HTTP/1.1, and nothing to HTTP/2.
+    WebSocketKey,
     /// Nothing.
     Other,
 }
@@ -101,9 +103,14 @@ pub fn known(name: &[u8]) -> Known {
         },
         15 if name == b"x-ms-request-id" => Known::OtherId,
         16 if name == b"proxy-connection" => Known::Hop,
-        17 if name == b"transfer-encoding" => Known::TransferEncoding,
+        17 => match name {
+            b"transfer-encoding" => Known::TransferEncoding,
+            b"sec-websocket-key" => Known::WebSocketKey,
+            _ => Known::Other,
+        },
         18 if name == b"proxy-authenticate" => Known::ResponseHop,
         19 if name == b"proxy-authorization" => Known::RequestHop,
+        20 if name == b"sec-websocket-accept" => Known::WebSocketKey,
         22 if name == b"x-ms-client-request-id" => Known::OtherId,
         _ => Known::Other,
     };
@@ -137,6 +144,8 @@ mod tests {
             ("http2-settings", Known::RequestHop),
             ("transfer-encoding", Known::TransferEncoding),
             ("upgrade", Known::Upgrade),
+            ("sec-websocket-key", Known::WebSocketKey),
+            ("sec-websocket-accept", Known::WebSocketKey),
             ("x-forwarded-for", Known::ForwardedFor),
             ("x-forwarded-prefix", Known::Claim),
             ("x-real-ip", Known::Claim),

@@ -53,6 +53,8 @@ pub struct Outgoing<'a> {
     pub id: &'a RequestId,
     /// Who sends it, for the upstream to know.
     pub identity: Option<(&'a HeaderName, &'a str)>,
+    /// The key of a WebSocket's handshake passes: both sides are HTTP/1.1.
+    pub websocket_key: bool,
 }
 
 impl Outgoing<'_> {
@@ -87,6 +89,7 @@ impl Outgoing<'_> {
             // The crumbs of HTTP/2 are joined (RFC 9113 section 8.2.3).
             Known::Cookie => !self.survey.cookie.is_repeated(),
             Known::ForwardedProto | Known::ForwardedHost | Known::Claim => self.hop.trusted,
+            Known::WebSocketKey => self.websocket_key,
             Known::OtherId if trace::is_sound(value) => true,
             Known::OtherId => return Verdict::BecomesId,
             // More than one is to be ignored (W3C Trace Context section 3.2).
@@ -131,6 +134,8 @@ pub fn write_answer(
     for (name, value) in fields.iter() {
         let passes = match known(name) {
             Known::Connection | Known::TransferEncoding | Known::Upgrade | Known::Hop | Known::ResponseHop => false,
+            // Whoever joins two ends makes it anew.
+            Known::WebSocketKey => false,
             Known::ContentLength => length,
             _ => true,
         };
@@ -193,7 +198,8 @@ mod tests {
             PreviousHop { address: b"10.0.0.1", tls: false, trusted: false, host: b"gate", version: Version::HTTP_11 };
         let id = trace::request_id(survey.request_id, || 0xabc);
         let mut out = HeaderMap::new();
-        Outgoing { head: &head, survey: &survey, configured, hop, id: &id, identity: None }.write(&mut out);
+        Outgoing { head: &head, survey: &survey, configured, hop, id: &id, identity: None, websocket_key: false }
+            .write(&mut out);
         for ours in ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "via", "x-request-id"] {
             assert!(out.remove(ours).is_some(), "{ours}");
         }

@@ -45,6 +45,8 @@ pub struct Outbound {
     pub framing: Framing,
     /// The method is HEAD: the answer has no body.
     pub is_head: bool,
+    /// A 101 is asked for: with it the connection becomes what was asked for.
+    pub upgrade: bool,
 }
 
 /// The head of an answer, and whether the connection may serve again after it.
@@ -93,11 +95,11 @@ pub enum Unreadable {
 /// # Errors
 /// See [`NoAnswer`]. The connection is of no further use then.
 pub async fn exchange(link: &Rc<Link>, request: Outbound, on_continue: impl Fn()) -> Result<Answered, NoAnswer> {
-    let Outbound { head, body, framing, is_head } = request;
+    let Outbound { head, body, framing, is_head, upgrade } = request;
     let before = link.bytes_read();
     let mut sending = Some(Sending::new(Rc::clone(link), head, body, framing));
     let mut memory = Vec::new();
-    let mut reading = Reading { end: HeadEnd::default(), head: ResponseHead::default(), informational: 0 };
+    let mut reading = Reading { end: HeadEnd::default(), head: ResponseHead::default(), informational: 0, upgrade };
     let line = poll_fn(|cx| {
         if let Some(active) = &mut sending {
             match active.poll(cx) {
@@ -151,6 +153,7 @@ struct Reading {
     end: HeadEnd,
     head: ResponseHead,
     informational: usize,
+    upgrade: bool,
 }
 
 impl Reading {
@@ -173,7 +176,8 @@ impl Reading {
                 continue;
             };
             link.take_ahead(length);
-            if !self.head.status.is_informational() {
+            let switches = self.upgrade && self.head.status == StatusCode::SWITCHING_PROTOCOLS;
+            if switches || !self.head.status.is_informational() {
                 return Poll::Ready(Ok(line));
             }
             self.informational += 1;
@@ -192,7 +196,8 @@ fn body_of(status: StatusCode, is_head: bool, survey: &ResponseSurvey<'_>) -> Op
     if !framing::response_is_sound(survey.transfer_encoding, survey.content_length) {
         return None;
     }
-    if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::SWITCHING_PROTOCOLS];
+    if is_head || bodiless.contains(&status) {
         return Some(Decoder::Done);
     }
     if survey.transfer_encoding.first().is_some() {

@@ -23,17 +23,19 @@ use super::{
 };
 use crate::{
     proxy::{
-        answer::Answer,
+        answer::{Answer, Outcome},
         body::{CallerBody, CutOff, ResponseBody},
         connection::{Connection, Order},
         head::RequestHead,
         headers::{
-            outgoing,
+            outgoing::{self, FieldSink},
             survey::{ResponseSurvey, tokens},
+            websocket,
         },
         io_watch::Phase,
         pipeline,
         server::arrives_soon,
+        tunnel::{End, Tunnel, TunnelEnd},
         worker::Worker,
     },
     snapshot::Limits,
@@ -197,6 +199,10 @@ impl Busy<'_> {
             });
             answer.await.ok_or_else(gone)?
         };
+        let answer = match answer {
+            Outcome::Answer(answer) => answer,
+            Outcome::Tunnel(tunnel) => return Err(self.join(head, *tunnel).await),
+        };
         let (goes_on, chunked) = self.write_head(head, &answer);
         let mut body = answer.body;
         self.ended = None;
@@ -209,6 +215,31 @@ impl Busy<'_> {
             // To HTTP/1.0 an orderly close is the end of an answer without a length (RFC 9112 section 6.3).
             Err(Unsent::CutOff) if self.old => Err(Ended::Reset("cut_off_by_upstream")),
             Err(Unsent::CutOff) => Err(Ended::Close(Err("cut_off_by_upstream"))),
+        }
+    }
+
+    /// Switches protocols. What was read behind the request goes first through the tunnel.
+    async fn join(&mut self, request: &RequestHead, tunnel: Tunnel) -> Ended {
+        let survey = ResponseSurvey::of(&tunnel.head.fields);
+        let id = &tunnel.exchange.0.request_id;
+        let mut head = HeadWriter::response(self.output.head(), StatusCode::SWITCHING_PROTOCOLS);
+        outgoing::write_answer(&mut head, &tunnel.head.fields, &survey, false, id, &self.worker.date());
+        head.line(b"connection: Upgrade\r\nupgrade: websocket\r\n");
+        // The upstream's own where it speaks HTTP/1.1 too, which is nothing else.
+        if let Some(key) = request.fields.all("sec-websocket-key").next() {
+            head.field(b"sec-websocket-accept", websocket::accept(key).as_bytes());
+        }
+        head.end();
+        let written = poll_fn(|cx| match self.output.poll_write(self.link, cx) {
+            Poll::Ready(Ok(())) => self.link.poll_flush(cx),
+            other => other,
+        });
+        if written.await.is_err() {
+            return Ended::Close(Err("cut_off_by_client"));
+        }
+        match tunnel.join(End::H1(Rc::clone(self.link))).await {
+            TunnelEnd::Finished => Ended::Close(Ok(())),
+            TunnelEnd::Broken => Ended::Reset("tunnel_broken"),
         }
     }
 
@@ -225,6 +256,8 @@ impl Busy<'_> {
         let goes_on = self.connection.leash.order() == Order::Go
             && (bodiless || chunked || length.is_some())
             && !says(b"close")
+            // What follows a request for a WebSocket that was not granted may be anything but a request.
+            && !request.fields.all("upgrade").any(|to| to.eq_ignore_ascii_case(b"websocket"))
             && (!self.old || says(b"keep-alive"))
             // The rest of a request that we refuse is thrown away where it is there already; else the connection ends here.
             && (!answer.is_ours || self.drains());

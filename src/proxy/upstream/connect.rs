@@ -72,7 +72,7 @@ pub enum ConnectError {
     TimedOut,
 }
 
-/// Connects, once it is known where to; says which address it came to.
+/// Connects, once it is known where to; says which address it came to. `h1`: nothing else is negotiated.
 ///
 /// # Errors
 /// The first of address, TCP, TLS and HTTP that failed, or that all took longer than `timeouts.connect`.
@@ -80,11 +80,12 @@ pub async fn connect(
     backend: &Backend,
     addresses: impl Future<Output = Vec<SocketAddr>>,
     worker: &Rc<Worker>,
+    h1: bool,
 ) -> Result<(Connected, SocketAddr), ConnectError> {
     let limit = worker.view().snapshot.timeouts.connect;
     let connecting = async {
         let (tcp, address) = dial(&addresses.await).await?;
-        Ok((establish(backend, Socket::Tcp(tcp), worker).await?, address))
+        Ok((establish(backend, Socket::Tcp(tcp), worker, h1).await?, address))
     };
     match tokio::time::timeout(limit, connecting).await {
         Ok(result) => result,
@@ -95,19 +96,23 @@ pub async fn connect(
     }
 }
 
-async fn establish(backend: &Backend, socket: Socket, worker: &Rc<Worker>) -> Result<Connected, ConnectError> {
+async fn establish(
+    backend: &Backend,
+    socket: Socket,
+    worker: &Rc<Worker>,
+    h1: bool,
+) -> Result<Connected, ConnectError> {
     let (stream, negotiated_h2) = match &backend.tls {
         None => (Stream::Plain(socket), false),
-        Some((config, name)) => {
-            let tls = TlsConnector::from(Arc::clone(config))
-                .connect(name.clone(), socket)
-                .await
-                .map_err(ConnectError::Tls)?;
+        Some(tls) => {
+            let config = Arc::clone(if h1 { &tls.h1 } else { &tls.config });
+            let tls = TlsConnector::from(config).connect(tls.name.clone(), socket).await.map_err(ConnectError::Tls)?;
             let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             (Stream::Tls(Box::new(tls.into())), h2)
         }
     };
-    if backend.protocol == Protocol::H2 || (backend.protocol == Protocol::Negotiated && negotiated_h2) {
+    let h2 = backend.protocol == Protocol::H2 || (backend.protocol == Protocol::Negotiated && negotiated_h2);
+    if h2 && !h1 {
         let (sender, driver) = conn::http2::Builder::new(worker.executor())
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)

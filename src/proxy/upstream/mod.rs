@@ -74,8 +74,8 @@ pub struct Backend {
     pub authority: http::uri::Authority,
     /// The scoring path up to and with its last `/`.
     pub base: Box<str>,
-    /// TLS, with the name to verify.
-    pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    /// TLS.
+    pub tls: Option<BackendTls>,
     /// Which HTTP.
     pub protocol: Protocol,
     /// An idle connection is closed after this.
@@ -86,6 +86,17 @@ pub struct Backend {
     pub connections: Arc<Semaphore>,
     /// Requests that wait for one, of all workers. Relaxed; written only when there is no free one.
     pub waiting: AtomicUsize,
+}
+
+/// TLS to an upstream.
+#[derive(Debug)]
+pub struct BackendTls {
+    /// With what it may negotiate.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The same for HTTP/1.1 alone.
+    pub h1: Arc<rustls::ClientConfig>,
+    /// The name to verify.
+    pub name: ServerName<'static>,
 }
 
 /// HTTP spoken to an upstream.

@@ -150,6 +150,15 @@ enum Lent {
     H2(Rc<H2>),
 }
 
+/// What a connection has to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// Made for this request.
+    pub fresh: bool,
+    /// HTTP/1.1, whatever else could be negotiated.
+    pub h1: bool,
+}
+
 /// Why a request over HTTP/2 got no answer.
 #[derive(Debug)]
 pub enum Unanswered {
@@ -236,12 +245,14 @@ impl LocalBackend {
     ///
     /// # Errors
     /// `upstream_unreachable`. Time is the caller's to limit.
-    pub async fn lend(self: &Rc<Self>, worker: &Rc<Worker>, fresh: bool) -> Result<Lease, Reject> {
+    pub async fn lend(self: &Rc<Self>, worker: &Rc<Worker>, wish: Wish) -> Result<Lease, Reject> {
         loop {
-            if !fresh && let Some(lease) = self.take(worker.coarse_now()) {
+            if !wish.fresh
+                && let Some(lease) = self.take(worker.coarse_now(), wish)
+            {
                 return Ok(lease);
             }
-            if self.connecting.get() && self.speaks_h2.get() != Some(false) {
+            if self.connecting.get() && self.speaks_h2.get() != Some(false) && !wish.h1 {
                 let failures = self.failures.get();
                 self.changed.notified().await;
                 if self.failures.get() != failures {
@@ -262,11 +273,11 @@ impl LocalBackend {
                     }
                 }
             };
-            return self.open(worker, permit).await;
+            return self.open(worker, permit, wish).await;
         }
     }
 
-    fn take(self: &Rc<Self>, now: Moment) -> Option<Lease> {
+    fn take(self: &Rc<Self>, now: Moment, wish: Wish) -> Option<Lease> {
         {
             let mut idle = self.idle.borrow_mut();
             while let Some(h1) = idle.pop() {
@@ -275,6 +286,9 @@ impl LocalBackend {
                     return Some(self.lease(Lent::H1(Some(h1)), true));
                 }
             }
+        }
+        if wish.h1 {
+            return None;
         }
         let multiplexed = self.multiplexed.borrow();
         let usable = |h2: &&Rc<H2>| {
@@ -298,20 +312,28 @@ impl LocalBackend {
         self.lease(Lent::H2(h2), reused)
     }
 
-    async fn open(self: &Rc<Self>, worker: &Rc<Worker>, permit: OwnedSemaphorePermit) -> Result<Lease, Reject> {
-        let decides = self.backend.protocol != Protocol::H1 && self.speaks_h2.get() != Some(false);
+    async fn open(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        permit: OwnedSemaphorePermit,
+        wish: Wish,
+    ) -> Result<Lease, Reject> {
+        let decides = self.backend.protocol != Protocol::H1 && self.speaks_h2.get() != Some(false) && !wish.h1;
         let _turn = decides.then(|| Turn::take(self));
-        let connected = connect::connect(&self.backend, self.whereabouts(), worker).await.map_err(|error| {
-            tracing::warn!(upstream = %self.backend.authority, error = %error, "cannot connect to an upstream");
-            self.failures.set(self.failures.get() + 1);
-            Reject::UpstreamUnreachable
-        })?;
+        let connected =
+            connect::connect(&self.backend, self.whereabouts(), worker, wish.h1).await.map_err(|error| {
+                tracing::warn!(upstream = %self.backend.authority, error = %error, "cannot connect to an upstream");
+                self.failures.set(self.failures.get() + 1);
+                Reject::UpstreamUnreachable
+            })?;
         let born = worker.coarse_now();
         let open = Open::count(self, permit);
         let (connected, address) = connected;
         match connected {
             Connected::H1(link) => {
-                self.speaks_h2.set(Some(false));
+                if !wish.h1 {
+                    self.speaks_h2.set(Some(false));
+                }
                 let h1 = H1 { link, address, memory: Vec::new(), keeps: false, born, idle_since: born, _open: open };
                 Ok(self.lease(Lent::H1(Some(Box::new(h1))), false))
             }
