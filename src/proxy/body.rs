@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use super::{
     exchange::{Exchange, Watched},
     expect::ExpectGate,
-    headers::{framing, survey::Survey},
+    headers::{framing, outgoing, survey::Survey},
     http1::link::Link,
     reject::Reject,
     upstream::pool::Lease,
@@ -37,9 +37,9 @@ pub enum CallerBody {
 
 impl CallerBody {
     /// The head was read: how the body is framed is known. Framing that is refused leaves nothing to be read.
-    pub fn begin(&self, survey: &Survey<'_>) {
+    pub fn begin(&self, version: http::Version, survey: &Survey<'_>) {
         if let Self::H1(link) = self {
-            link.begin_body(framing::body_of_request(survey), survey.expects_continue());
+            link.begin_body(framing::body_of_request(version, survey), survey.expects_continue());
         }
     }
 
@@ -388,9 +388,19 @@ impl ResponseBody {
             // Given back: what the connection reads now is another exchange's.
             Source::H1 { lease: None, .. } | Source::H2 { lease: None, .. } => Poll::Ready(None),
             _ if self.exchange.0.verdict().is_some() => Poll::Ready(Some(Err(CutOff))),
-            Source::H1 { link, .. } => link.poll_frame(cx).map_err(|_why| CutOff),
-            Source::H2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(|_why| CutOff),
+            Source::H1 { link, .. } => link.poll_frame(cx).map_err(|_why| CutOff).map_ok(without_framing),
+            Source::H2 { incoming, .. } => {
+                Pin::new(incoming).poll_frame(cx).map_err(|_why| CutOff).map_ok(without_framing)
+            }
         }
+    }
+}
+
+/// Takes out of an answer's trailers what must not be there (RFC 9110 section 6.5.1).
+fn without_framing(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(outgoing::trailers(trailers)),
+        Err(data) => data,
     }
 }
 

@@ -107,6 +107,9 @@ pub fn decide<'s>(
         return Err(refuse(Reject::BadRequest("the request's path has characters that this route does not allow")));
     }
     let caller = forward.callers.verify(&snapshot.keys, &peer.memo, survey, tick.unix).map_err(refuse)?;
+    if head.method == Method::OPTIONS && survey.max_forwards.first().is_some_and(is_zero) {
+        return Err(refuse(Reject::LastHop));
+    }
     if wanted == Wanted::WebSocket {
         if !forward.websocket {
             return Err(refuse(Reject::UpgradeRefused));
@@ -133,6 +136,11 @@ pub fn decide<'s>(
         content_length,
         websocket: wanted == Wanted::WebSocket,
     })
+}
+
+/// Whether `max-forwards` says that this is as far as the request goes (RFC 9110 section 7.6.2).
+fn is_zero(number: &[u8]) -> bool {
+    framing::plain_number(number) == Some(0)
 }
 
 /// The path of the request target; `*` only with OPTIONS (RFC 9112 section 3.2.4), where it stands for `/`.

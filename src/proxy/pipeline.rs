@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::HeaderValue;
+use http::Method;
 
 use super::{
     answer::Outcome,
@@ -24,10 +24,10 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     let tick = worker.tick();
     let view = worker.view();
     let survey = Survey::of(&head.fields);
-    body.begin(&survey);
+    body.begin(head.version, &survey);
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
-    let grpc = survey.is_grpc();
+    let manner = |allow| Manner { grpc: survey.is_grpc(), is_head: head.method == Method::HEAD, allow };
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
     let retired = if listener.is_none() { worker.policy(connection.listener) } else { None };
@@ -63,7 +63,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
             match forwarding.run(&exchange.0, body).await {
                 Ok(reached) => reached.outcome(exchange),
-                Err(reject) => refuse(reject, grpc, None, exchange),
+                Err(reject) => refuse(reject, manner(None), exchange),
             }
         }
         Err(refusal) => {
@@ -75,14 +75,14 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
                 Reject::RequestHeadTooLarge => worker.count_limit("head"),
                 _ => {}
             }
-            let allow =
-                refusal.route.filter(|_| refusal.reject == Reject::MethodNotAllowed).map(|route| route.allow.clone());
-            refuse(refusal.reject, grpc, allow, exchange)
+            let lists = matches!(refusal.reject, Reject::MethodNotAllowed | Reject::LastHop);
+            let allow = refusal.route.filter(|_| lists).map(|route| route.allow.clone());
+            refuse(refusal.reject, manner(allow), exchange)
         }
     }
 }
 
-fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watched) -> Outcome {
+fn refuse(reject: Reject, manner: Manner, exchange: Watched) -> Outcome {
     let route = exchange.0.record.meter.borrow().as_ref().map(|meter| std::sync::Arc::clone(&meter.route));
     exchange
         .0
@@ -91,7 +91,7 @@ fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watc
         .caller_rejections
         .with_label_values(&[route.as_deref().unwrap_or("none"), reject.code()])
         .inc();
-    Outcome::Answer(respond(reject, Manner { grpc, allow }, exchange))
+    Outcome::Answer(respond(reject, manner, exchange))
 }
 
 fn deadlines(snapshot: &Snapshot) -> Deadlines {

@@ -43,6 +43,8 @@ pub enum Known {
     ForwardedHost,
     /// `x-real-ip`, and any other `x-forwarded-…`
     Claim,
+    /// `max-forwards`
+    MaxForwards,
     /// `date`
     Date,
     /// Ends at this hop in either direction (RFC 9110 section 7.6.1).
@@ -91,6 +93,7 @@ pub fn known(name: &[u8]) -> Known {
         },
         11 if name == b"traceparent" => Known::TraceParent,
         12 => match name {
+            b"max-forwards" => Known::MaxForwards,
             b"content-type" => Known::ContentType,
             b"x-request-id" => Known::RequestId,
             _ => Known::Other,

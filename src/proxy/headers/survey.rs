@@ -69,6 +69,8 @@ pub struct Survey<'h> {
     pub connection: One<'h>,
     /// `upgrade`
     pub upgrade: One<'h>,
+    /// `max-forwards`
+    pub max_forwards: One<'h>,
     /// `sec-websocket-key`
     pub websocket_key: One<'h>,
     /// `te: trailers`
@@ -105,6 +107,7 @@ impl<'h> Survey<'h> {
                 Known::Connection => survey.connection.add(value),
                 Known::Upgrade => survey.upgrade.add(value),
                 Known::WebSocketKey => survey.websocket_key.add(value),
+                Known::MaxForwards => survey.max_forwards.add(value),
                 Known::Expect => survey.expect.add(value),
                 Known::Cookie => survey.cookie.add(value),
                 Known::Te => survey.takes_trailers |= tokens(value).any(|item| item.eq_ignore_ascii_case(b"trailers")),

@@ -257,6 +257,7 @@ impl Busy<'_> {
             && (bodiless || chunked || length.is_some())
             && !says(b"close")
             // What follows a request for a WebSocket that was not granted may be anything but a request.
+            && request.method != http::Method::CONNECT
             && !request.fields.all("upgrade").any(|to| to.eq_ignore_ascii_case(b"websocket"))
             && (!self.old || says(b"keep-alive"))
             // The rest of a request that we refuse is thrown away where it is there already; else the connection ends here.
