@@ -10,6 +10,9 @@ use std::{
 };
 
 use super::{
+    head::ResponseHead,
+    headers::outgoing,
+    http1::write::HeadWriter,
     io_watch::{IoWatch, Phase},
     peer::Peer,
     socket::Remote,
@@ -41,6 +44,8 @@ pub struct Connection {
     pub may_park: Cell<bool>,
     /// What it has shown of its caller.
     pub peer: Peer,
+    /// Informational answers that are to go out before the final one (HTTP/1.1).
+    ahead: RefCell<Vec<u8>>,
     parked: Cell<bool>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
@@ -60,6 +65,7 @@ impl Connection {
             may_park: Cell::new(false),
             parked: Cell::new(false),
             peer: Peer::default(),
+            ahead: RefCell::default(),
             in_flight: Cell::new(0),
             slot: Cell::new(usize::MAX),
         })
@@ -68,6 +74,19 @@ impl Connection {
     /// Where it comes from, as text.
     pub fn address(&self) -> &str {
         self.address.get_or_init(|| self.remote.get().ip().map_or_else(|| "unknown".into(), |ip| ip.to_string().into()))
+    }
+
+    /// An upstream said something before its answer: its caller hears it (RFC 9110 section 15.2).
+    pub fn say_ahead(&self, said: &ResponseHead) {
+        let mut ahead = self.ahead.borrow_mut();
+        let mut head = HeadWriter::response(&mut ahead, said.status);
+        outgoing::write_informational(&mut head, &said.fields);
+        head.end();
+    }
+
+    /// What is to be said before the final answer.
+    pub fn take_ahead(&self) -> Vec<u8> {
+        self.ahead.take()
     }
 
     /// A request's head was read.

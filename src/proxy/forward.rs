@@ -224,13 +224,16 @@ impl Forwarding<'_> {
             is_head: self.head.method == Method::HEAD,
             upgrade: handshake.is_some(),
         };
-        let opened = || {
-            if let Some(gate) = &gate {
-                gate.open();
-            }
+        let informational = |said: &ResponseHead| match (said.status, &gate) {
+            (StatusCode::CONTINUE, Some(gate)) => gate.open(),
+            // Nobody asked for it.
+            (StatusCode::CONTINUE, None) => {}
+            // HTTP/1.0 has none of these (RFC 9110 section 15.2), and hyper no way to send them over HTTP/2.
+            _ if self.head.version == Version::HTTP_11 => exchange.connection.say_ahead(said),
+            _ => {}
         };
         let link = lease.link().ok_or(Reject::UpstreamProtocolError)?;
-        match exchange.within(lease.send_h1(request, opened)).await? {
+        match exchange.within(lease.send_h1(request, informational)).await? {
             Ok(head) => match handshake {
                 Some(handshake) => handshake.end(head, link),
                 None => Ok(Sent::Answered(head, Source::H1(link))),

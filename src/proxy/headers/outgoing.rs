@@ -161,6 +161,16 @@ pub fn write_answer(
     }
 }
 
+/// Writes the fields of an informational answer that pass.
+pub fn write_informational(sink: &mut impl FieldSink, fields: &Fields) {
+    let named = named_by_connection(fields.all("connection").next(), fields);
+    for (name, value) in fields.iter() {
+        if matches!(known(name), Known::Other) && !named.contains(&name) {
+            sink.field(name, value);
+        }
+    }
+}
+
 /// The trailers of an answer that pass: none that says how the message is framed, where it goes or what it is (RFC 9110 section
 /// 6.5.1), and none that ends at this hop.
 pub fn trailers(fields: HeaderMap) -> HeaderMap {

@@ -90,11 +90,16 @@ pub enum Unreadable {
     Informational,
 }
 
-/// Sends a request and reads the head of its answer. `on_continue` is called when the upstream asks for the body.
+/// Sends a request and reads the head of its answer. What the upstream says before that is given to `informational`: a 100 asks for
+/// the body.
 ///
 /// # Errors
 /// See [`NoAnswer`]. The connection is of no further use then.
-pub async fn exchange(link: &Rc<Link>, request: Outbound, on_continue: impl Fn()) -> Result<Answered, NoAnswer> {
+pub async fn exchange(
+    link: &Rc<Link>,
+    request: Outbound,
+    informational: impl Fn(&ResponseHead),
+) -> Result<Answered, NoAnswer> {
     let Outbound { head, body, framing, is_head, upgrade } = request;
     let before = link.bytes_read();
     let mut sending = Some(Sending::new(Rc::clone(link), head, body, framing));
@@ -116,7 +121,7 @@ pub async fn exchange(link: &Rc<Link>, request: Outbound, on_continue: impl Fn()
                 }
             }
         }
-        reading.poll(link, cx, &on_continue).map_err(|why| match why {
+        reading.poll(link, cx, &informational).map_err(|why| match why {
             Unreadable::Io(_) if link.bytes_read() == before => NoAnswer::Silent,
             other => NoAnswer::Broken(other),
         })
@@ -161,7 +166,7 @@ impl Reading {
         &mut self,
         link: &Link,
         cx: &mut Context<'_>,
-        on_continue: &impl Fn(),
+        informational: &impl Fn(&ResponseHead),
     ) -> Poll<Result<parse::StatusLine, Unreadable>> {
         loop {
             let found = link.with_ahead(|bytes| {
@@ -184,9 +189,7 @@ impl Reading {
             if self.head.status == StatusCode::SWITCHING_PROTOCOLS || self.informational > MAX_INFORMATIONAL {
                 return Poll::Ready(Err(Unreadable::Informational));
             }
-            if self.head.status == StatusCode::CONTINUE {
-                on_continue();
-            }
+            informational(&self.head);
         }
     }
 }

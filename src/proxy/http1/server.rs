@@ -192,10 +192,19 @@ impl Busy<'_> {
         let answer = {
             let body = CallerBody::H1(Rc::clone(self.link));
             let mut handler = pin!(pipeline::handle(self.worker, self.connection, head, body));
-            let answer = poll_fn(|cx| match handler.as_mut().poll(cx) {
-                Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending if self.is_gone(cx) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
+            let (output, ahead) = (&mut self.output, self.connection);
+            let answer = poll_fn(|cx| {
+                let answer = handler.as_mut().poll(cx);
+                let said = ahead.take_ahead();
+                output.head().extend_from_slice(&said);
+                match answer {
+                    Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                    Poll::Pending if matches!(output.poll_write(self.link, cx), Poll::Ready(Err(_))) => {
+                        Poll::Ready(None)
+                    }
+                    Poll::Pending if is_gone(self.link, self.half_close, cx) => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
             });
             answer.await.ok_or_else(gone)?
         };
@@ -302,14 +311,20 @@ impl Busy<'_> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Unsent::Gone)),
                 Poll::Pending if self.ended.is_some() => return Poll::Pending,
-                Poll::Pending => return if self.is_gone(cx) { Poll::Ready(Err(Unsent::Gone)) } else { Poll::Pending },
+                Poll::Pending => {
+                    return if is_gone(self.link, self.half_close, cx) {
+                        Poll::Ready(Err(Unsent::Gone))
+                    } else {
+                        Poll::Pending
+                    };
+                }
             }
             if let Some(ended) = self.ended {
                 return self.link.poll_flush(cx).map(|flushed| flushed.map_err(|_lost| Unsent::Gone).and(ended));
             }
             if dry {
                 let flushed = self.link.poll_flush(cx);
-                let gone = matches!(flushed, Poll::Ready(Err(_))) || self.is_gone(cx);
+                let gone = matches!(flushed, Poll::Ready(Err(_))) || is_gone(self.link, self.half_close, cx);
                 return if gone { Poll::Ready(Err(Unsent::Gone)) } else { Poll::Pending };
             }
         }
@@ -334,18 +349,6 @@ impl Busy<'_> {
         Some(Ok(()))
     }
 
-    /// Whether the caller has closed its side. What it sends meanwhile is its next request.
-    fn is_gone(&self, cx: &mut Context<'_>) -> bool {
-        while !self.half_close && self.link.is_body_done() && self.link.with_ahead(<[u8]>::len) < PIPELINED {
-            match self.link.poll_fill(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(0) | Err(_)) => return true,
-                Poll::Ready(Ok(_)) => {}
-            }
-        }
-        false
-    }
-
     /// Whether the request was read to its end, once what is there of it is thrown away.
     fn drains(&self) -> bool {
         let mut drained = 0;
@@ -358,6 +361,18 @@ impl Busy<'_> {
         }
         self.link.is_body_done()
     }
+}
+
+/// Whether the caller has closed its side. What it sends meanwhile is its next request.
+fn is_gone(link: &Link, half_close: bool, cx: &mut Context<'_>) -> bool {
+    while !half_close && link.is_body_done() && link.with_ahead(<[u8]>::len) < PIPELINED {
+        match link.poll_fill(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(0) | Err(_)) => return true,
+            Poll::Ready(Ok(_)) => {}
+        }
+    }
+    false
 }
 
 /// Why an answer did not get through.

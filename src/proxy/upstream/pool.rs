@@ -510,10 +510,10 @@ impl Lease {
     pub async fn send_h1(
         &mut self,
         request: client::Outbound,
-        on_continue: impl Fn(),
+        informational: impl Fn(&ResponseHead),
     ) -> Result<ResponseHead, NoAnswer> {
         let Lent::H1(Some(h1)) = &mut self.connection else { return Err(NoAnswer::Unsent(None)) };
-        let Answered { head, keeps, memory } = client::exchange(&h1.link, request, on_continue).await?;
+        let Answered { head, keeps, memory } = client::exchange(&h1.link, request, informational).await?;
         h1.keeps = keeps;
         h1.memory = memory;
         Ok(head)
