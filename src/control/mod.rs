@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod build;
 pub mod changes;
+pub mod descriptors;
 pub mod fingerprint;
 pub mod gate;
 pub mod listening;

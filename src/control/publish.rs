@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::build::Carried;
+use super::{build::Carried, descriptors::affordable};
 use crate::{
     config::model::{Config, Listener},
     ids::{Generation, ListenerId},
@@ -50,7 +50,7 @@ impl Publisher {
             cell: Arc::new(SnapshotCell::new(snapshot)),
             carried,
             generation: 1,
-            caps: Caps::new(config.limits.max_connections, config.limits.per_address),
+            caps: Caps::new(affordable(config.limits.max_connections), config.limits.per_address),
             replay_share: Arc::new(AtomicU64::new(replay_share(config, workers))),
             metrics,
             workers,
@@ -87,7 +87,7 @@ impl Publisher {
     /// What cannot be built.
     pub fn publish(&mut self, config: &Config) -> anyhow::Result<Generation> {
         let snapshot = self.carried.build(config, self.generation + 1, self.workers)?;
-        self.caps.set(config.limits.max_connections, config.limits.per_address);
+        self.caps.set(affordable(config.limits.max_connections), config.limits.per_address);
         self.replay_share.store(replay_share(config, self.workers), Relaxed);
         Ok(self.store(snapshot))
     }

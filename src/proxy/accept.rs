@@ -1,14 +1,14 @@
 //! Accepting connections: one thread per listener, which hands each raw socket to the worker with the fewest connections.
 //!
 //! Never ends for an error of one connection. Out of descriptors it refuses at once instead of leaving callers to wait: a spare
-//! descriptor is closed, the connection taken and dropped, and the spare opened again.
+//! descriptor is given up, the connection taken, and the descriptor it came on is the spare again.
 
 use std::{
     collections::HashMap,
     fs::File,
     io,
     net::IpAddr,
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -164,7 +164,7 @@ impl Acceptor {
     /// Where the socket cannot be watched at all.
     pub fn run(self, socket: &Listening, stop: &UnixStream) -> io::Result<()> {
         socket.set_nonblocking()?;
-        let mut spare = File::open("/dev/null").ok();
+        let mut spares = Spares::new()?;
         let mut resting = false;
         loop {
             let readable = if resting { PollFlags::empty() } else { PollFlags::IN };
@@ -184,11 +184,8 @@ impl Acceptor {
             match socket.accept() {
                 Ok((socket, remote)) => self.hand_over(socket, remote),
                 Err(error) if is_out_of_descriptors(&error) => {
-                    drop(spare.take());
-                    drop(socket.accept());
-                    spare = File::open("/dev/null").ok();
-                    // Somebody else took the descriptor: asking again at once would only burn a core.
-                    resting = spare.is_none();
+                    // Where there is none left, asking again at once would only burn a core.
+                    resting = !spares.refuse(socket);
                     self.metrics.limit_hits.with_label_values(&["descriptors"]).inc();
                     tracing::error!(
                         listener = self.name,
@@ -228,6 +225,57 @@ impl Acceptor {
 
     fn is_trusted(&self, remote: Remote) -> bool {
         self.snapshots.load().listener(self.listener).is_some_and(|listener| listener.trusts(remote))
+    }
+}
+
+/// Descriptors kept for the day on which there are no others.
+struct Spares {
+    null: OwnedFd,
+    kept: Vec<OwnedFd>,
+}
+
+/// Other threads may take one that was given up before a connection comes on it: so many times in a row is unlikely.
+const SPARES: usize = 8;
+
+impl Spares {
+    fn new() -> io::Result<Self> {
+        let mut spares = Self { null: File::open("/dev/null")?.into(), kept: Vec::new() };
+        spares.fill();
+        Ok(spares)
+    }
+
+    fn fill(&mut self) {
+        while self.kept.len() < SPARES
+            && let Ok(spare) = self.null.try_clone()
+        {
+            self.kept.push(spare);
+        }
+    }
+
+    /// Takes the next connection and ends it. False where there is no descriptor to take it on.
+    fn refuse(&mut self, socket: &Listening) -> bool {
+        while let Some(spare) = self.kept.pop() {
+            drop(spare);
+            match socket.accept() {
+                Ok((refused, _)) => {
+                    let mut descriptor = OwnedFd::from(refused);
+                    // In one step: nobody else can have the number in between.
+                    if rustix::io::dup2(&self.null, &mut descriptor).is_ok() {
+                        self.kept.push(descriptor);
+                    }
+                    self.fill();
+                    return true;
+                }
+                Err(error) if is_out_of_descriptors(&error) => {}
+                // The connection is gone; the descriptor may still be there.
+                Err(_) => {
+                    self.fill();
+                    return true;
+                }
+            }
+        }
+        self.fill();
+        !self.kept.is_empty()
     }
 }
 

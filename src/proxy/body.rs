@@ -6,7 +6,7 @@
 use std::{
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -54,8 +54,17 @@ impl CallerBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self {
             Self::H1(link) => link.poll_frame(cx).map_err(|_why| BrokenOff),
-            Self::H2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_why| BrokenOff),
+            Self::H2(incoming) => poll_h2(incoming, cx).map_err(|_why| BrokenOff),
         }
+    }
+}
+
+/// A frame of a body over HTTP/2. hyper takes a reset without an error for the end of the body, which it is only behind the end of
+/// the stream (RFC 9113 section 8.1).
+fn poll_h2(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+        None if !incoming.is_end_stream() => Poll::Ready(Some(Err(BrokenOff))),
+        frame => Poll::Ready(frame.map(|frame| frame.map_err(|_why| BrokenOff))),
     }
 }
 
@@ -389,9 +398,7 @@ impl ResponseBody {
             Source::H1 { lease: None, .. } | Source::H2 { lease: None, .. } => Poll::Ready(None),
             _ if self.exchange.0.verdict().is_some() => Poll::Ready(Some(Err(CutOff))),
             Source::H1 { link, .. } => link.poll_frame(cx).map_err(|_why| CutOff).map_ok(without_framing),
-            Source::H2 { incoming, .. } => {
-                Pin::new(incoming).poll_frame(cx).map_err(|_why| CutOff).map_ok(without_framing)
-            }
+            Source::H2 { incoming, .. } => poll_h2(incoming, cx).map_err(|_why| CutOff).map_ok(without_framing),
         }
     }
 }

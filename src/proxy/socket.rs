@@ -5,7 +5,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -100,6 +100,15 @@ impl AsFd for Listening {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
             Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl From<RawSocket> for OwnedFd {
+    fn from(socket: RawSocket) -> Self {
+        match socket {
+            RawSocket::Tcp(socket) => socket.into(),
+            RawSocket::Unix(socket) => socket.into(),
         }
     }
 }
