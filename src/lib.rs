@@ -22,8 +22,10 @@ pub mod proxy;
 pub mod clock;
 pub mod digest;
 pub mod ids;
+pub mod jwt;
 pub mod random;
 pub mod secret;
+pub mod service_auth;
 pub mod snapshot;
 pub mod telemetry;
 // -- control plane --
