@@ -15,6 +15,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod mock_azure;
 pub mod run;
 // -- data plane: no files, no configuration, no control plane --
 pub mod proxy;
@@ -22,6 +23,7 @@ pub mod proxy;
 pub mod clock;
 pub mod digest;
 pub mod ids;
+pub mod iris;
 pub mod jwt;
 pub mod random;
 pub mod secret;
