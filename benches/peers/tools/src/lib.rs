@@ -1,6 +1,6 @@
-//! What `benches/peers/run` measures with: callers, a forwarder that does nothing else, and upstreams that are slow on purpose.
+//! What `benches/peers/run` measures with: callers, a forwarder that does nothing else, and an upstream that reads everything and can be slow on purpose.
 //!
-//! Three programs share these modules: `null-forwarder`, `slow-upstream` and `callers`. Each is one thread around one epoll, so
+//! Three programs share these modules: `null-forwarder`, `upstream` and `callers`. Each is one thread around one epoll, so
 //! that what they take from the core they share with others is small and steady. A fault ends the program: a measurement in
 //! which something failed is none.
 

@@ -1,7 +1,9 @@
-//! A scoring service that takes its time: `--listen A --delay SECONDS --stall SECONDS`.
+//! A scoring service that reads the whole of every request, and takes its time where it is told to:
+//! `--listen A [--delay SECONDS] [--stall SECONDS]`.
 //!
-//! It reads nothing for `stall` once the head of a request with a body has come, and answers `delay` after the last byte. With it
-//! requests are held in flight for as long as it takes to look at the proxy.
+//! It reads nothing for `stall` once the head of a request with a body has come, and answers `delay` after the last byte. So
+//! requests are held in flight for as long as it takes to look at the proxy. (nginx, which is the upstream otherwise, answers
+//! before it has read the body where it is not a proxy itself.)
 
 use std::{
     cmp::Reverse,
@@ -174,7 +176,7 @@ fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("slow-upstream: {error}");
+            eprintln!("upstream: {error}");
             ExitCode::FAILURE
         }
     }
