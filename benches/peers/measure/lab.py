@@ -69,18 +69,17 @@ class Lab:
     # ---- what proxies stand between ----
 
     def nginx_upstream(self):
-        folder = self.folder / "upstream"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix="upstream-", dir=self.folder))
         (folder / "download.bin").write_bytes(bytes(range(256)) * (MIB // 256))
         port = free_port()
         config = proxies.fill("upstream.conf", folder, FOLDER=folder, PORT=port)
         return Server("the upstream", ["nginx", "-p", folder, "-e", "stderr", "-c", config], folder, {self.other_core}, [port])
 
-    def reading_upstream(self, delay=0.0, stall=0.0):
-        """Reads every body, `stall` seconds after its head, and answers `delay` seconds after its last byte."""
+    def reading_upstream(self, delay=0.0, stall=0.0, on="/"):
+        """Reads every body; for paths that begin with `on`, `stall` seconds after the head, and answers `delay` after the last byte."""
         folder = Path(tempfile.mkdtemp(prefix="upstream-", dir=self.folder))
         port = free_port()
-        command = [self.tools / "upstream", "--listen", f"127.0.0.1:{port}", "--delay", delay, "--stall", stall]
+        command = [self.tools / "upstream", "--listen", f"127.0.0.1:{port}", "--delay", delay, "--stall", stall, "--on", on]
         return Server("the upstream", command, folder, {self.other_core}, [port])
 
     def certificates(self):

@@ -82,9 +82,9 @@ class Callers:
         """HTTP/2 over TLS for a time."""
         return self.h2load("-c", connections, "-m", streams, "-D", seconds, url=f"https://localhost:{self.proxy.tls_port}/score")
 
-    def h2_count(self, requests, connections, streams):
+    def h2_count(self, requests, connections, streams, path):
         """So many requests, HTTP/2 over TLS."""
-        return self.h2load("-c", connections, "-m", streams, "-n", requests, url=f"https://localhost:{self.proxy.tls_port}/score")
+        return self.h2load("-c", connections, "-m", streams, "-n", requests, url=f"https://localhost:{self.proxy.tls_port}{path}")
 
     # ---- our own ----
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from . import Refused
@@ -20,6 +21,13 @@ COLUMNS = [SCOREGATE, NULL, NGINX, HAPROXY, ENVOY]
 PEERS = [NGINX, HAPROXY, ENVOY]
 
 
+class Cores(Enum):
+    """Where a proxy may run."""
+
+    PROXY = "the proxy's core"
+    BOTH = "both cores"
+
+
 @dataclass
 class Setup:
     """What differs between two starts of the same proxy."""
@@ -31,8 +39,10 @@ class Setup:
     large_buffers: bool = False
     # scoregate alone:
     workers: int = 1
+    cores: Cores = Cores.PROXY
     keys: int = 1
-    routes: int = 1
+    # Beside the one that takes everything.
+    routes: int = 0
     replay_body: str = "1MiB"
 
 
@@ -74,12 +84,13 @@ def scoregate(lab, folder, setup):
         write_secret(folder / file, secret)
     keys = "".join(f"\n      - {{ sha256: {hashlib.sha256(b'%d' % n).hexdigest()} }}" for n in range(1, setup.keys))
     routes = "".join(
-        f"\n  - {{ match: {{ path_prefix: /service-{n} }}, callers: [bench], endpoint: service }}" for n in range(1, setup.routes))
+        f"\n  - {{ match: {{ path_prefix: /service-{n} }}, rewrite: {{ path_prefix: / }}, callers: [bench], endpoint: service }}"
+        for n in range(1, setup.routes + 1))
     config = fill(
         "scoregate.yaml", folder, **at, WORKERS=setup.workers, ACTIVE="primary", REPLAY_BODY=setup.replay_body,
         UPSTREAMS=", ".join(f'"http://127.0.0.1:{port}/score"' for port in setup.upstreams),
         MORE_KEYS=keys.strip(), MORE_ROUTES=routes.strip())
-    cores = {lab.proxy_core} if setup.workers == 1 else {lab.proxy_core, lab.other_core}
+    cores = {lab.proxy_core} if setup.cores is Cores.PROXY else {lab.proxy_core, lab.other_core}
     return Proxy(SCOREGATE, [lab.binary, "run", "-c", config], folder, cores, setup, at["PORT"], at["TLS_PORT"], at["HEALTH_PORT"])
 
 

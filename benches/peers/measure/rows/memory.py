@@ -84,18 +84,18 @@ def download(callers):
 
 
 def stalling(lab):
-    return lab.reading_upstream(stall=PAUSE)
+    return lab.reading_upstream(stall=PAUSE, on="/upload")
 
 
 def streams(lab, options):
     """HTTP/2 with 1,000 requests in flight, answered after they have all come."""
     total = STREAM_CONNECTIONS * STREAMS
     figures = {}
-    with lab.reading_upstream(delay=PAUSE) as behind:
+    with lab.reading_upstream(delay=PAUSE, on="/held") as behind:
         for name in lab.running(PROXIES):
             with lab.proxy(name, upstreams=[behind.ports[0]]) as proxy:
                 load = Callers(lab, proxy)
-                _, more = peak(proxy, lambda: load.h2_count(total, STREAM_CONNECTIONS, STREAMS))
+                _, more = peak(proxy, lambda: load.h2_count(total, STREAM_CONNECTIONS, STREAMS, "/held"))
                 figures[name] = [more / total]
     progress("h2-streams", figures)
     return [Line("h2-streams", f"HTTP/2 request in flight, {STREAM_CONNECTIONS} connections × {STREAMS} streams", "resident bytes, peak",

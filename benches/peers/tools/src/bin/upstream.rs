@@ -1,5 +1,5 @@
 //! A scoring service that reads the whole of every request, and takes its time where it is told to:
-//! `--listen A [--delay SECONDS] [--stall SECONDS]`.
+//! `--listen A [--delay SECONDS] [--stall SECONDS] [--on PATH]`; on requests for `PATH`, if that is given.
 //!
 //! It reads nothing for `stall` once the head of a request with a body has come, and answers `delay` after the last byte. So
 //! requests are held in flight for as long as it takes to look at the proxy. (nginx, which is the upstream otherwise, answers
@@ -39,11 +39,13 @@ struct Connection {
     head: Vec<u8>,
     /// Of the body, once it is.
     left: Option<usize>,
+    /// Whether the present request is one of those that take their time.
+    slow: bool,
 }
 
 impl Connection {
     /// Takes bytes that came: how many of the body are to come; nothing while the head is not complete.
-    fn take(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn take(&mut self, bytes: &[u8], on: &str) -> Option<usize> {
         let left = match self.left {
             Some(left) => left.saturating_sub(bytes.len()),
             None => {
@@ -51,6 +53,8 @@ impl Connection {
                 let end = find(&self.head, b"\r\n\r\n")?;
                 let had = self.head.len() - (end + 4);
                 let length = length(self.head.get(..end).unwrap_or_default());
+                let path = self.head.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+                self.slow = path.starts_with(on.as_bytes());
                 self.head.clear();
                 length.saturating_sub(had)
             }
@@ -65,6 +69,8 @@ struct Upstream {
     listener: TcpListener,
     delay: Duration,
     stall: Duration,
+    /// How the paths begin that this is for.
+    on: String,
     connections: HashMap<usize, Connection>,
     last: usize,
     /// What is to be done when, for which connection.
@@ -100,7 +106,7 @@ impl Upstream {
             socket.set_nodelay(true)?;
             self.last += 1;
             self.poller.add(&socket, self.last, Interest::Read)?;
-            self.connections.insert(self.last, Connection { socket, head: Vec::new(), left: None });
+            self.connections.insert(self.last, Connection { socket, head: Vec::new(), left: None, slow: false });
         }
     }
 
@@ -114,12 +120,13 @@ impl Upstream {
             Err(error) => return Err(error),
         };
         let in_head = connection.left.is_none();
-        let Some(left) = connection.take(buffer.get(..count).unwrap_or_default()) else { return Ok(true) };
+        let Some(left) = connection.take(buffer.get(..count).unwrap_or_default(), &self.on) else { return Ok(true) };
+        let (stall, delay) = if connection.slow { (self.stall, self.delay) } else { (Duration::ZERO, Duration::ZERO) };
         if left == 0 {
-            self.later.push(Reverse((Instant::now() + self.delay, number, Then::Answer)));
-        } else if in_head && !self.stall.is_zero() {
+            self.later.push(Reverse((Instant::now() + delay, number, Then::Answer)));
+        } else if in_head && !stall.is_zero() {
             self.poller.change(&connection.socket, number, Interest::Nothing)?;
-            self.later.push(Reverse((Instant::now() + self.stall, number, Then::Read)));
+            self.later.push(Reverse((Instant::now() + stall, number, Then::Read)));
         }
         Ok(true)
     }
@@ -165,6 +172,7 @@ fn start() -> io::Result<()> {
         listener,
         delay: seconds("delay")?,
         stall: seconds("stall")?,
+        on: arguments.optional("on")?.unwrap_or_default(),
         connections: HashMap::new(),
         last: LISTENER,
         later: BinaryHeap::new(),
