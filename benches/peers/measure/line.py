@@ -14,6 +14,7 @@ class Verdict(Enum):
     GOAL = "goal"
     FLOOR = "floor held"
     SHORT = "short of its floor"
+    MISSING = "not possible yet"
     NONE = "–"
 
 
@@ -29,6 +30,8 @@ class Line:
     baseline: tuple = None
     goal: Goal = None
     note: str = ""
+    # Why what the goal speaks of could not be measured.
+    missing: str = ""
     # More that was seen, for whoever reads the JSON.
     details: dict = field(default_factory=dict)
 
@@ -64,6 +67,8 @@ class Line:
         return statistics.median(ratios) if ratios else None
 
     def verdict(self):
+        if self.missing:
+            return Verdict.MISSING
         judged = self.judged()
         if judged is None:
             return Verdict.NONE

@@ -1,6 +1,5 @@
 """scoregate and its peers: the configurations of `../config` with addresses filled in, and the commands that run them."""
 
-import hashlib
 import os
 import re
 import signal
@@ -82,16 +81,24 @@ def scoregate(lab, folder, setup):
     (folder / "state").mkdir()
     for file, secret in [("primary", SERVICE_KEY), ("secondary", SERVICE_KEY), ("caller", CALLER_KEY)]:
         write_secret(folder / file, secret)
-    keys = "".join(f"\n      - {{ sha256: {hashlib.sha256(b'%d' % n).hexdigest()} }}" for n in range(1, setup.keys))
+    keys = more_keys(folder, setup.keys - 1)
     routes = "".join(
-        f"\n  - {{ match: {{ path_prefix: /service-{n} }}, rewrite: {{ path_prefix: / }}, callers: [bench], endpoint: service }}"
+        f"\n  - {{match: {{path_prefix: /s{n}}}, rewrite: {{path_prefix: /}}, callers: [bench], endpoint: service}}"
         for n in range(1, setup.routes + 1))
     config = fill(
         "scoregate.yaml", folder, **at, WORKERS=setup.workers, ACTIVE="primary", REPLAY_BODY=setup.replay_body,
         UPSTREAMS=", ".join(f'"http://127.0.0.1:{port}/score"' for port in setup.upstreams),
-        MORE_KEYS=keys.strip(), MORE_ROUTES=routes.strip())
+        MORE_KEYS=keys, MORE_ROUTES=routes.strip())
     cores = {lab.proxy_core} if setup.cores is Cores.PROXY else {lab.proxy_core, lab.other_core}
     return Proxy(SCOREGATE, [lab.binary, "run", "-c", config], folder, cores, setup, at["PORT"], at["TLS_PORT"], at["HEALTH_PORT"])
+
+
+def more_keys(folder, count):
+    """Entries of so many caller keys, each in a file: that is the shortest way to write one down."""
+    (folder / "k").mkdir()
+    for n in range(count):
+        (folder / f"k/{n}").write_text(f"{CALLER_KEY}-{n}")
+    return "\n      ".join(f"- {{file: k/{n}}}" for n in range(count))
 
 
 def write_secret(path, secret):

@@ -9,8 +9,9 @@ from ..load import MIB, Callers
 from ..proxies import COLUMNS, NULL
 from ..rounds import in_turns, progress
 
-# Long enough for the kernel's clock ticks of 10 ms to be a percent.
-SECONDS = 3
+# Long enough for the kernel's clock ticks of 10 ms to be less than a percent.
+SECONDS = 2
+# Connections in that time.
 FRESH = 1200
 
 TERMINATING = [name for name in COLUMNS if name != NULL]
