@@ -3,9 +3,13 @@
 import os
 import platform
 import re
+import resource
 from pathlib import Path
 
 from . import Refused
+
+# 10,000 callers' connections, and what else a proxy has open.
+DESCRIPTORS = 12_000
 
 
 def cores():
@@ -14,6 +18,14 @@ def cores():
     if len(allowed) < 2:
         raise Refused("two cores are needed: one for the proxy, one for its callers and the upstream")
     return allowed[0], allowed[1]
+
+
+def allow_descriptors():
+    """As many as the machine allows, for this process and all that it starts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < DESCRIPTORS:
+        raise Refused(f"{DESCRIPTORS:,} open files are needed for 10,000 idle connections; the machine allows {hard:,} (`ulimit -Hn`)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def description():

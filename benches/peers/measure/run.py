@@ -41,6 +41,7 @@ def measure(options, rows, command):
         raise Refused(f"{options.binary} is missing: cargo build --release")
     began = time.monotonic()
     programs.install(QUICK_PROGRAMS if options.quick else programs.PACKAGES)
+    machine.allow_descriptors()
     described = machine.description()
     with Lab(options.binary.resolve(), [proxies.NGINX] if options.quick else proxies.PEERS, programs.build_tools()) as lab:
         run = Run(command, commit(), options.rounds, described, lab.versions(), lab.without, [])

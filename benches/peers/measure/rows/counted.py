@@ -21,6 +21,7 @@ STRACE = [SCOREGATE, NULL, NGINX, HAPROXY, ENVOY]
 # As many connections as there were when the goals were set.
 CALLGRIND_CONNECTIONS = 16
 STRACE_CONNECTIONS = 64
+WARM_UP = 10 * STRACE_CONNECTIONS
 
 
 def per_request(count, requests):
@@ -80,6 +81,8 @@ def syscalls(lab, options):
 def strace(lab, proxy, requests):
     """System calls by name while so many requests are served, connections opened and closed included."""
     out = lab.folder / "strace.out"
+    # As many connections to the upstream as it will have, before anything is counted.
+    Callers(lab, proxy).h1_count(WARM_UP, STRACE_CONNECTIONS)
     with tracing(proxy, out):
         Callers(lab, proxy).h1_count(requests, STRACE_CONNECTIONS)
     # % time, seconds, usecs/call, calls, errors (or nothing), name

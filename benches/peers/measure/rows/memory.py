@@ -13,8 +13,7 @@ from ..proxies import ENVOY, HAPROXY, NGINX, SCOREGATE
 from ..rounds import progress
 
 PROXIES = [SCOREGATE, NGINX, HAPROXY, ENVOY]
-# Of the full run; the quick one has fewer.
-IDLE, IDLE_QUICK = 10_000, 4_000
+IDLE = 10_000
 # Allocators give pages back some time after they are free, and proxies put idle connections to rest some time after the last byte.
 SETTLE = 6
 IN_FLIGHT = 64
@@ -30,7 +29,6 @@ def idle(tls):
     key = "idle-tls" if tls else "idle-plain"
 
     def measure(lab, options):
-        connections = IDLE_QUICK if options.quick else IDLE
         figures = {}
         for name in lab.running(PROXIES[:1] if options.quick else PROXIES):
             with lab.proxy(name) as proxy:
@@ -40,12 +38,12 @@ def idle(tls):
                     pass
                 time.sleep(SETTLE)
                 before = proxy.resident()
-                with Idle(callers, connections, tls) as them:
+                with Idle(callers, IDLE, tls) as them:
                     time.sleep(SETTLE)
-                    figures[name] = [(proxy.resident() - before) / connections]
+                    figures[name] = [(proxy.resident() - before) / IDLE]
                     them.ask_again()
         progress(key, figures)
-        return [Line(key, f"idle keep-alive connection, {'TLS' if tls else 'plain'} ({connections:,} idle)", "resident bytes", figures,
+        return [Line(key, f"idle keep-alive connection, {'TLS' if tls else 'plain'} ({IDLE:,} idle)", "resident bytes", figures,
                      goal=GOALS[key])]
     return measure
 
