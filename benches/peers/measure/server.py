@@ -1,6 +1,8 @@
 """A process that serves: pinned to a core, in a folder of its own, with what the kernel knows of it."""
 
+import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -17,9 +19,14 @@ STOP = 60
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """One that no connection going out can take before it is listened on: below the range that the kernel gives those."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(max(lowest // 2, 1024), lowest), 100):
+        with socket.socket() as sock:
+            with contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", port))
+                return port
+    raise Refused(f"no port below {lowest:,} is free on 127.0.0.1")
 
 
 def until(true, what, process=None, seconds=START, pause=0.02):
