@@ -96,9 +96,7 @@ class Lab:
         (folder / "both.pem").write_text((folder / "tls.crt").read_text() + (folder / "tls.key").read_text())
 
     def versions(self):
-        """What was measured, in the words of the programs."""
-        said = {
-            proxies.NGINX: (["nginx", "-v"], "nginx version"), proxies.HAPROXY: (["haproxy", "-v"], "version"),
-            ENVOY: ([self.envoy, "--version"], "version"), SCOREGATE: ([self.binary, "version"], "scoregate"),
-        }
-        return {name: programs.version(*said[name]) for name in self.running(said)}
+        """Of what was measured."""
+        commands = {SCOREGATE: [self.binary, "version"], proxies.NGINX: ["nginx", "-v"], proxies.HAPROXY: ["haproxy", "-v"],
+                    ENVOY: [self.envoy, "--version"]}
+        return {name: programs.version(commands[name]) for name in self.running(commands)}

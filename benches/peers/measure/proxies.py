@@ -1,5 +1,6 @@
 """scoregate and its peers: the configurations of `../config` with addresses filled in, and the commands that run them."""
 
+import hashlib
 import os
 import re
 import signal
@@ -81,7 +82,7 @@ def scoregate(lab, folder, setup):
     (folder / "state").mkdir()
     for file, secret in [("primary", SERVICE_KEY), ("secondary", SERVICE_KEY), ("caller", CALLER_KEY)]:
         write_secret(folder / file, secret)
-    keys = more_keys(folder, setup.keys - 1)
+    keys = more_keys(setup.keys - 1)
     routes = "".join(
         f"\n  - {{match: {{path_prefix: /s{n}}}, rewrite: {{path_prefix: /}}, callers: [bench], endpoint: service}}"
         for n in range(1, setup.routes + 1))
@@ -93,12 +94,9 @@ def scoregate(lab, folder, setup):
     return Proxy(SCOREGATE, [lab.binary, "run", "-c", config], folder, cores, setup, at["PORT"], at["TLS_PORT"], at["HEALTH_PORT"])
 
 
-def more_keys(folder, count):
-    """Entries of so many caller keys, each in a file: that is the shortest way to write one down."""
-    (folder / "k").mkdir()
-    for n in range(count):
-        (folder / f"k/{n}").write_text(f"{CALLER_KEY}-{n}")
-    return "\n      ".join(f"- {{file: k/{n}}}" for n in range(count))
+def more_keys(count):
+    """Entries of so many caller keys, each by its digest, as `scoregate keygen` prints them."""
+    return "\n      ".join(f"- {{sha256: {hashlib.sha256(b'another key %d' % n).hexdigest()}}}" for n in range(count))
 
 
 def write_secret(path, secret):

@@ -20,7 +20,7 @@ def markdown(run):
 
 def heading(run):
     machine = run.machine
-    versions = "; ".join(f"{name}: {version}" for name, version in run.versions.items())
+    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     return [
         f"`{run.command}`, commit {run.commit}{rounds(run)}, {run.minutes:.0f} min.",
         f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['system']}; "
