@@ -40,7 +40,7 @@ def row(line, top):
     names = [name for name in COLUMNS if name in line.figures]
     height = len(names) * (BAR + GAP)
     out = [text(LABELS - 10, top + height / 2 - 2, piece, anchor="end", size=11, down=nth * 13 - 6 * (len(pieces) - 1))
-           for pieces in [wrapped(line.work)] for nth, piece in enumerate(pieces)]
+           for pieces in [wrapped(label(line))] for nth, piece in enumerate(pieces)]
     for nth, name in enumerate(names):
         value = line.median(name)
         multiple = value / best if best else 0
@@ -52,7 +52,12 @@ def row(line, top):
     if line.goal and line.goal.bound is Bound.RATIO:
         at = x(line.goal.goal)
         out.append(f'<line x1="{at}" y1="{top - 3}" x2="{at}" y2="{top + BAR + 3}" stroke="{TEXT}" stroke-width="1.5"/>')
-    return out, top + max(height, 13 * len(wrapped(line.work))) + BETWEEN
+    return out, top + max(height, 13 * len(wrapped(label(line)))) + BETWEEN
+
+
+def label(line):
+    unit = units.unit_of(line.unit)
+    return f"{line.work}, {unit}" if unit else line.work
 
 
 def wrapped(label, width=46):
@@ -78,7 +83,10 @@ def legend(names):
 
 
 def text(at, y, said, anchor="start", size=11, colour=TEXT, down=0):
-    return f'<text x="{at}" y="{round(y + down + size / 3, 1) if anchor == "end" else y}" font-size="{size}" text-anchor="{anchor}" fill="{colour}">{escape(said)}</text>'
+    """A line of text, centred on `y` where it ends at `at`; with a rim, so that lines behind it do not cross it."""
+    y = round(y + down + size / 3, 1) if anchor == "end" else y
+    return (f'<text x="{at}" y="{y}" font-size="{size}" text-anchor="{anchor}" fill="{colour}" '
+            f'stroke="#ffffff" stroke-width="3" paint-order="stroke">{escape(said)}</text>')
 
 
 def document(height, parts, title):

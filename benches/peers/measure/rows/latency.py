@@ -58,7 +58,7 @@ def lines(key, work, seen, rate):
     if late:
         note = "; ".join(filter(None, [note, f"rate not held: {', '.join(late)}"]))
     return [Line(f"{key}-{name}", f"{name} {work}", "µs", {proxy: [one[field] for one in rounds] for proxy, rounds in seen.items()},
-                 note=note, details=seen if name == "p99" else {})
+                 note=note if name == "p99" else "", details=seen if name == "p99" else {})
             for name, field in PERCENTILES.items()]
 
 
@@ -150,7 +150,7 @@ def changes(lab, options):
     rest = {name: statistics.median(one[field] for one in seen["at rest"]) for name, field in PERCENTILES.items()}
     return [Line(f"changes-{name}", f"{name} while keys rotate and it reloads once a second, {rate:,.0f} requests/s", "µs",
                  {SCOREGATE: [one[field] for one in seen["changing"]]}, baseline=("at rest", [one[field] for one in seen["at rest"]]),
-                 goal=GOALS.get(f"changes-{name}"), note=f"at rest {rest[name]:,.0f}; {count} reloads, 0 errors",
+                 goal=GOALS.get(f"changes-{name}"), note=f"at rest {rest[name]:,.0f} µs; {count} reloads, 0 errors",
                  details=seen if name == "p99" else {})
             for name, field in PERCENTILES.items()]
 
