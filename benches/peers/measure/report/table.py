@@ -32,7 +32,7 @@ def heading(run):
 
 def rounds(run):
     """How many, where anything was measured more than once."""
-    return f", {run.rounds} round{"s" if run.rounds > 1 else ""} in turns" if any(len(line.ratios()) > 1 for line in run.lines) else ""
+    return f", {run.rounds} {'rounds' if run.rounds > 1 else 'round'} in turns" if any(len(line.ratios()) > 1 for line in run.lines) else ""
 
 
 def work(line):
