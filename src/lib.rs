@@ -27,5 +27,6 @@ pub mod secret;
 pub mod snapshot;
 pub mod telemetry;
 // -- control plane --
+pub mod azure;
 pub mod config;
 pub mod control;
