@@ -15,6 +15,7 @@ use scoregate::{
     clock::Clock,
     control::{
         gate::{Gate, Parts},
+        state::Salt,
         threads::Sockets,
     },
     telemetry::access_log::AccessLog,
@@ -50,8 +51,16 @@ fn gate(upstream: SocketAddr) -> (Arc<Gate>, SocketAddr) {
     let (access, _handle) = AccessLog::start(true, Box::new(std::io::sink()), 16).unwrap();
     let same = config.clone();
     let source = Box::new(move || Ok((same.clone(), Vec::new())));
-    let (gate, _deaths) =
-        Gate::start(Parts { config, source, sockets, clock: Clock::system(), access, logs: None }).unwrap();
+    let (gate, _deaths) = Gate::start(Parts {
+        config,
+        source,
+        sockets,
+        clock: Clock::system(),
+        access,
+        salt: Salt::fresh().unwrap(),
+        logs: None,
+    })
+    .unwrap();
     let address = gate.address("bench").unwrap();
     (gate, address)
 }

@@ -4,7 +4,14 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::secret::Secret;
+use crate::{
+    azure::{
+        identity::Identity,
+        service::{self, Auth},
+        workspace::Place,
+    },
+    secret::Secret,
+};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -21,6 +28,10 @@ pub struct Config {
     pub health: Option<SocketAddr>,
     /// The admin side.
     pub admin: Admin,
+    /// Who scoregate is, to Azure. Names are unique.
+    pub identities: Vec<Identity>,
+    /// Workspaces of Azure Machine Learning. Names are unique.
+    pub workspaces: Vec<Workspace>,
     /// Scoring services. Names are unique.
     pub endpoints: Vec<Endpoint>,
     /// Who may come in. Names are unique.
@@ -124,12 +135,25 @@ pub struct Admin {
     pub tls: Option<ListenerTls>,
 }
 
+/// A workspace of Azure Machine Learning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// What the configuration calls it.
+    pub name: String,
+    /// Name of the identity that it is asked as.
+    pub identity: String,
+    /// Where it is.
+    pub place: Place,
+}
+
 /// A scoring service.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Label of metrics, target of routes.
     pub name: String,
-    /// Where it is: one or more base URLs.
+    /// The service of Azure's that it is, if it is one.
+    pub service: Option<Service>,
+    /// Where it is: one or more base URLs. Of a service of Azure's, empty until it was found.
     pub upstreams: Vec<UpstreamUrl>,
     /// What is attached.
     pub credential: Credential,
@@ -147,12 +171,31 @@ pub struct Endpoint {
     pub queue: usize,
 }
 
+/// A service of Azure's, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Name of the workspace in this configuration.
+    pub workspace: String,
+    /// Its name there, and what it is.
+    pub name: service::Name,
+    /// How it authenticates, where that is written; else as it reports.
+    pub auth: Option<Auth>,
+    /// Which of its keys is attached; `auto` means primary here.
+    pub active: Slot,
+    /// Whether a credential may be sent to it over `http://`.
+    pub plaintext: bool,
+}
+
 /// What an endpoint attaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing.
     None,
-    /// Two slots from files or the environment.
+    /// Something that is not there yet, or no longer: requests are refused until it is.
+    Awaited,
+    /// A token.
+    Token(Secret),
+    /// Two slots: from files or the environment, or those of a service of Azure's.
     Keys {
         /// Slot Primary.
         primary: Option<Secret>,

@@ -3,6 +3,8 @@
 //! Made by `run` (from a file), `demo` and tests (from a value). Reloads queue; each is parse, build, swap, and where any of it
 //! fails the configuration in force stays whole.
 
+mod services;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -24,9 +26,10 @@ use super::{
         },
     },
     changes,
-    fingerprint::Fingerprints,
+    fingerprint::{Fingerprints, Place},
     memory::MemoryGauge,
     publish::{self, Publisher},
+    state::Salt,
     threads::{Death, SEEN_PATIENCE, Sockets, Threads},
 };
 use crate::{
@@ -61,6 +64,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where access records go.
     pub access: AccessSender,
+    /// What fingerprints of keys are made with.
+    pub salt: Salt,
     /// The log's level and losses; none where nobody configured a log.
     pub logs: Option<LogControl>,
 }
@@ -86,12 +91,15 @@ pub struct Gate {
     alive: AtomicBool,
     /// Somebody asked for a drain over the admin side.
     pub drain_asked: Notify,
+    /// A reload took.
+    pub config_changed: Notify,
 }
 
 struct Facts {
     config: Arc<Config>,
     last_reload: Option<LastReload>,
     fingerprints: Fingerprints,
+    reasons: services::Reasons,
 }
 
 impl std::fmt::Debug for Gate {
@@ -106,7 +114,7 @@ impl Gate {
     /// # Errors
     /// What could not be built or started.
     pub fn start(parts: Parts) -> anyhow::Result<(Arc<Self>, mpsc::UnboundedReceiver<Death>)> {
-        let Parts { config, source, mut sockets, clock, access, logs } = parts;
+        let Parts { config, source, mut sockets, clock, access, salt, logs } = parts;
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
         let publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
@@ -127,7 +135,7 @@ impl Gate {
             threads.accept(id, &listener.name, socket, &shared, publisher.caps())?;
         }
         shared.metrics.config_last_success.set(seconds(clock.unix_seconds()));
-        let mut fingerprints = Fingerprints::new()?;
+        let mut fingerprints = Fingerprints::new(salt);
         fingerprints.note(&config, clock.now());
         let gate = Arc::new(Self {
             workers: threads.workers().to_vec(),
@@ -135,11 +143,17 @@ impl Gate {
             addresses,
             publisher: tokio::sync::Mutex::new(publisher),
             source,
-            facts: Mutex::new(Facts { config: Arc::new(config), last_reload: None, fingerprints }),
+            facts: Mutex::new(Facts {
+                config: Arc::new(config),
+                last_reload: None,
+                fingerprints,
+                reasons: services::Reasons::new(),
+            }),
             logs,
             started: clock.now(),
             alive: AtomicBool::new(true),
             drain_asked: Notify::new(),
+            config_changed: Notify::new(),
             shared,
         });
         Ok((gate, deaths))
@@ -211,8 +225,9 @@ impl Gate {
         let gate = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || (gate.source)()).await;
         let read = read.map_err(|error| internal(format!("reading the configuration failed: {error}")))?;
-        let (config, warnings) = read.map_err(refused)?;
+        let (mut config, warnings) = read.map_err(refused)?;
         let before = self.in_force();
+        services::carry_over(&before, &mut config);
         let restart = changes::needs_restart(&before, &config);
         if !restart.is_empty() {
             return Err(refused(restart));
@@ -224,7 +239,11 @@ impl Gate {
         }
         let mut facts = self.facts();
         facts.fingerprints.note(&config, self.shared.clock.now());
+        // Another service may have the name now; one that was carried over has its reason said again when it fails again.
+        facts.reasons.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
         facts.config = Arc::new(config);
+        drop(facts);
+        self.config_changed.notify_one();
         Ok(ReloadReport { generation, changed, warnings, drained: false })
     }
 
@@ -284,7 +303,8 @@ impl Gate {
         self.workers.iter().map(|worker| worker.gauges.connections.load(Relaxed)).sum()
     }
 
-    fn in_force(&self) -> Arc<Config> {
+    /// The configuration that is served, with what was found of services.
+    pub fn in_force(&self) -> Arc<Config> {
         Arc::clone(&self.facts().config)
     }
 
@@ -296,25 +316,33 @@ impl Gate {
         let now = self.shared.clock.now();
         let status = |endpoint: &crate::config::model::Endpoint| {
             let slots = match &endpoint.credential {
-                Credential::None => Vec::new(),
-                Credential::Keys { active, .. } => [(Slot::Primary, "primary"), (Slot::Secondary, "secondary")]
-                    .into_iter()
-                    .filter_map(|(slot, name)| {
-                        let seen = facts.fingerprints.of(&endpoint.name, slot)?;
-                        Some(SlotStatus {
-                            slot: name.to_owned(),
-                            active: *active == slot,
-                            fingerprint: Some(seen.text.clone()),
-                            age_seconds: now.since(seen.since).as_secs(),
-                            generation: seen.generation,
-                        })
+                Credential::None | Credential::Awaited => Vec::new(),
+                Credential::Keys { .. } | Credential::Token(_) => [
+                    (Place::Slot(Slot::Primary), "primary"),
+                    (Place::Slot(Slot::Secondary), "secondary"),
+                    (Place::Token, "token"),
+                ]
+                .into_iter()
+                .filter_map(|(place, name)| {
+                    let seen = facts.fingerprints.of(&endpoint.name, place)?;
+                    Some(SlotStatus {
+                        slot: name.to_owned(),
+                        active: match (&endpoint.credential, place) {
+                            (Credential::Keys { active, .. }, Place::Slot(slot)) => *active == slot,
+                            _ => true,
+                        },
+                        fingerprint: Some(seen.text.clone()),
+                        age_seconds: now.since(seen.since).as_secs(),
+                        generation: seen.generation,
                     })
-                    .collect(),
+                })
+                .collect(),
             };
             let in_flight = self.shared.metrics.in_flight.with_label_values(&[&endpoint.name]).get();
             EndpointStatus {
                 name: endpoint.name.clone(),
-                ready: true,
+                ready: services::is_ready(endpoint),
+                reason: reason(endpoint, facts),
                 upstreams: endpoint
                     .upstreams
                     .iter()
@@ -338,12 +366,20 @@ impl Operations for Arc<Gate> {
             Readiness::All | Readiness::Any => true,
             Readiness::Named(names) => names.contains(name),
         };
-        // Keys from files are there as soon as the configuration is. Services of Azure's will have more to say.
         let endpoints = config.endpoints.iter().filter(|endpoint| asked(&endpoint.name));
-        let endpoints = endpoints
-            .map(|endpoint| EndpointReady { name: endpoint.name.clone(), ready: true, reason: None })
+        let endpoints: Vec<EndpointReady> = endpoints
+            .map(|endpoint| {
+                let ready = services::is_ready(endpoint);
+                // Whoever may ask this need not know whom we ask at Azure: `status` and the log say more.
+                let reason = (!ready).then(|| "its service or its credential is not known yet".to_owned());
+                EndpointReady { name: endpoint.name.clone(), ready, reason }
+            })
             .collect();
-        ReadyReport { ready: !draining, draining, endpoints }
+        let enough = match config.readiness {
+            Readiness::Any => endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.ready),
+            Readiness::All | Readiness::Named(_) => endpoints.iter().all(|endpoint| endpoint.ready),
+        };
+        ReadyReport { ready: enough && !draining, draining, endpoints }
     }
 
     fn live(&self) -> bool {
@@ -417,6 +453,11 @@ impl Operations for Arc<Gate> {
             logs.set_level(level);
         }
     }
+}
+
+fn reason(endpoint: &crate::config::model::Endpoint, facts: &Facts) -> Option<String> {
+    let unready = !services::is_ready(endpoint);
+    unready.then(|| facts.reasons.get(&endpoint.name).cloned().unwrap_or_else(|| "it is being looked for".to_owned()))
 }
 
 /// One thread per core that this process may use: affinity and cgroup quota count.

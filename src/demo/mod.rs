@@ -25,6 +25,7 @@ use crate::{
         admin::{self, Listening, Operations, places::Fallbacks},
         gate::{Gate, Parts},
         random_key,
+        state::Salt,
         threads::Sockets,
     },
     telemetry::access_log::AccessLog,
@@ -68,6 +69,7 @@ async fn tour() -> anyhow::Result<()> {
         sockets,
         clock: Clock::system(),
         access,
+        salt: Salt::fresh().context("the system gives no randomness")?,
         logs: None,
     };
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

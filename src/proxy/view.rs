@@ -38,6 +38,8 @@ pub struct EndpointView {
     pub local: Rc<LocalEndpoint>,
     /// What is attached.
     pub credential: Option<LocalCredential>,
+    /// See [`super::upstream::Endpoint::withheld`].
+    pub withheld: bool,
     /// The worker's connections, by upstream.
     pub backends: Vec<Rc<LocalBackend>>,
     /// See [`super::upstream::Endpoint::retry_unanswered`].
@@ -80,6 +82,7 @@ impl View {
                     value.set_sensitive(true);
                     LocalCredential { header: credential.header.clone(), value, id: credential.id }
                 }),
+                withheld: endpoint.withheld,
                 backends: endpoint
                     .backends
                     .iter()

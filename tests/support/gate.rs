@@ -8,6 +8,7 @@ use scoregate::{
     control::{
         admin::report::{ReloadError, ReloadReport},
         gate::{Gate, Parts},
+        state::Salt,
         threads::Sockets,
     },
     digest::sha256,
@@ -33,6 +34,8 @@ pub fn config(upstream: SocketAddr) -> Config {
             token: None,
             tls: None,
         },
+        identities: Vec::new(),
+        workspaces: Vec::new(),
         endpoints: vec![endpoint("iris", upstream)],
         callers: vec![
             Caller {
@@ -65,6 +68,7 @@ pub fn listener(name: &str) -> Listener {
 pub fn endpoint(name: &str, upstream: SocketAddr) -> Endpoint {
     Endpoint {
         name: name.into(),
+        service: None,
         upstreams: vec![url(upstream, "/score")],
         credential: keys(Some(PRIMARY), Some(SECONDARY), Slot::Primary),
         attach_header: "authorization".into(),
@@ -168,6 +172,7 @@ impl TestGate {
             sockets,
             clock: clock.clone(),
             access,
+            salt: Salt::fresh().unwrap(),
             logs: None,
         };
         let (gate, _deaths) = Gate::start(parts).unwrap();

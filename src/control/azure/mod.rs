@@ -1,0 +1,144 @@
+//! Endpoints that are services of Azure's: found, read once, published; and found again after each reload that changes them.
+//!
+//! `run` starts [`attend`] and lives no longer than it. Each service has a task of its own, so that one endpoint's trouble delays no
+//! other's. What a task learns reaches the data plane through [`Gate::publish_found`] and in no other way. The renewal of
+//! tokens before they are due, healing and rotation take the place of [`attend_one`]'s inside later; the seam is
+//! [`Connect`] on the one side and [`Gate`] on the other.
+
+mod backoff;
+mod clients;
+mod found;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use tokio::task::{AbortHandle, JoinSet};
+
+use self::backoff::Backoff;
+pub use self::{
+    clients::{Clients, Connect},
+    found::{Found, find, upstream},
+};
+use super::gate::Gate;
+use crate::{
+    azure::{calls::Calls, identity::Identity, service::ControlPlane},
+    config::model::{Config, Service, Workspace},
+    random,
+};
+
+/// Everything that decides whether a service has to be found anew.
+#[derive(Debug, Clone, PartialEq)]
+struct Spec {
+    service: Service,
+    workspace: Workspace,
+    identity: Identity,
+}
+
+impl Spec {
+    fn of(config: &Config, service: &Service) -> Option<Self> {
+        let workspace = config.workspaces.iter().find(|workspace| workspace.name == service.workspace)?;
+        let identity = config.identities.iter().find(|identity| identity.name == workspace.identity)?;
+        Some(Self { service: service.clone(), workspace: workspace.clone(), identity: identity.clone() })
+    }
+}
+
+/// Looks after every service, until the gate ends.
+///
+/// # Errors
+/// Where a task ended, which must live as long as its endpoint.
+pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect) -> anyhow::Result<()> {
+    let mut tasks = JoinSet::new();
+    let mut attended: HashMap<String, (Spec, AbortHandle)> = HashMap::new();
+    loop {
+        let config = gate.in_force();
+        let mut before = std::mem::take(&mut attended);
+        for endpoint in &config.endpoints {
+            let Some(service) = &endpoint.service else { continue };
+            let Some(spec) = Spec::of(&config, service) else { continue };
+            match before.remove(&endpoint.name) {
+                Some((same, task)) if same == spec => drop(attended.insert(endpoint.name.clone(), (same, task))),
+                other => {
+                    if let Some((_, old)) = other {
+                        old.abort();
+                    }
+                    let Some(plane) = azure.connect(&config, service) else { continue };
+                    let task = attend_one(Arc::clone(&gate), endpoint.name.clone(), service.clone(), plane);
+                    let task = tasks.spawn(task);
+                    attended.insert(endpoint.name.clone(), (spec, task));
+                }
+            }
+        }
+        before.into_values().for_each(|(_, task)| task.abort());
+        azure.forget_all_but(&config);
+        loop {
+            tokio::select! {
+                () = gate.config_changed.notified() => break,
+                Some(ended) = tasks.join_next() => match ended {
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => bail!("the task that looks after a service ended: {error}"),
+                    Ok(never) => match never {},
+                },
+            }
+        }
+    }
+}
+
+/// Finds a service, publishes what was found, and begins again when its token is due; for ever.
+async fn attend_one(
+    gate: Arc<Gate>,
+    endpoint: String,
+    service: Service,
+    plane: Arc<dyn ControlPlane>,
+) -> std::convert::Infallible {
+    let clock = gate.clock().clone();
+    let mut backoff = Backoff::default();
+    // When what is published must no longer be attached.
+    let mut expires = None;
+    loop {
+        let mut calls = Calls::default();
+        let found = find(&*plane, &service, clock.unix_seconds(), &mut calls).await;
+        let now = clock.now();
+        let pause = match found {
+            Ok(found) => {
+                expires = found.token.map(|token| now + token.good_for);
+                let again = found.token.map(|token| token.refresh_in.max(Duration::from_secs(1)));
+                tracing::info!(endpoint, service = %service.name, auth = found.auth.word(), %calls, "found");
+                match gate.publish_found(&endpoint, &service, found).await {
+                    Ok(()) => {
+                        backoff = Backoff::default();
+                        // Keys are read once: nothing is to be done until a reload.
+                        match again {
+                            Some(pause) => pause,
+                            None => std::future::pending().await,
+                        }
+                    }
+                    Err(why) => {
+                        tracing::error!(endpoint, service = %service.name, why, "what was found cannot be served");
+                        gate.note_reason(&endpoint, &service, why);
+                        backoff.next(None, dice())
+                    }
+                }
+            }
+            Err(error) => {
+                let pause = backoff.next(Some(&error), dice());
+                tracing::warn!(endpoint, service = %service.name, %error, %calls, again_in = ?pause, "not found");
+                gate.note_reason(&endpoint, &service, error.to_string());
+                pause
+            }
+        };
+        // A token that is still attached leaves at its very end, whatever the backoff says.
+        match expires {
+            Some(end) if end <= now + pause => {
+                clock.sleep(end.since(now)).await;
+                gate.withhold(&endpoint, &service).await;
+                expires = None;
+                clock.sleep((now + pause).since(end)).await;
+            }
+            Some(_) | None => clock.sleep(pause).await,
+        }
+    }
+}
+
+fn dice() -> u64 {
+    random::bytes().map_or(0, u64::from_ne_bytes)
+}
