@@ -20,12 +20,15 @@ use crate::{
         error::Error,
         http::{Body, Repeat, Request},
         url::{Url, segment},
-        workspace::{self, Workspace},
+        workspace::Workspace,
     },
     config::model::Slot,
     secret::Secret,
 };
 
+const READ: Permission = Permission::read("Microsoft.MachineLearningServices/workspaces/services/read");
+/// Documented for the tokens of a service, which are fetched at the workspace.
+const TOKEN: Permission = Permission::read("Microsoft.MachineLearningServices/workspaces/read");
 const LIST_KEYS_ACI: Permission =
     Permission::read("Microsoft.MachineLearningServices/workspaces/services/aci/listkeys/action");
 const LIST_KEYS_AKS: Permission =
@@ -112,7 +115,7 @@ impl WebService {
     async fn described(&self, calls: &mut Calls) -> Result<Description, Error> {
         let url = self.address("?expand=true", calls).await?;
         let request = Request::get(Why::Service, format!("read {}", self.name), url);
-        let ask = Ask { request, permission: workspace::READ };
+        let ask = Ask { request, permission: READ };
         let reply = self.workspace.control().call(ask, calls).await.map_err(|error| self.explained(error))?;
         let answer: Answer = reply.json("a web service")?;
         if !answer.is(self.name.kind) {
@@ -167,7 +170,7 @@ impl WebService {
             return Err(Error::unusable(doing, format!("{} is not where model management is", operation.url())));
         }
         let request = Request::get(Why::Poll, doing, operation.url().clone());
-        let reply = self.workspace.control().call(Ask { request, permission: workspace::READ }, calls).await?;
+        let reply = self.workspace.control().call(Ask { request, permission: READ }, calls).await?;
         operation::read(&reply, operation, self.workspace.control())
     }
 
@@ -184,7 +187,7 @@ impl WebService {
         }
         let url = self.address("/token", calls).await?;
         let request = empty_post(Why::Token, doing, url);
-        let reply = self.workspace.control().call(Ask { request, permission: workspace::READ }, calls).await;
+        let reply = self.workspace.control().call(Ask { request, permission: TOKEN }, calls).await;
         let reply = reply.map_err(|error| match error.status() {
             Some(400) => error.advise("is token authentication on for this service? `auth: key` uses its keys"),
             _ => self.explained(error),
