@@ -161,7 +161,6 @@ impl<F: Fetch> Remembered<F> {
             Wanted::WithClaims(claims) => Some(claims.as_str()),
             Wanted::Valid | Wanted::Instead(_) => None,
         };
-        // On the heap: it holds an exchange over TLS, and everyone who waits would carry its size.
         let fetched = self.fetch.fetch(audience, claims, calls).await;
         let now = self.clock.now();
         place.ended.fetch_add(1, Relaxed);

@@ -58,7 +58,13 @@ impl Url {
         if authority.host().is_empty() {
             return Err(UrlError::NotAbsolute);
         }
-        Ok(Self { tls, authority, target: parts.path_and_query.unwrap_or(PathAndQuery::from_static("/")) })
+        // `http://h?q` has an empty path, which no request target has (RFC 9112 section 3.2.1).
+        let target = match parts.path_and_query {
+            Some(target) if target.as_str().starts_with('/') => target,
+            Some(target) => format!("/{}", target.as_str()).parse().map_err(|_says_no_more| UrlError::NotAbsolute)?,
+            None => PathAndQuery::from_static("/"),
+        };
+        Ok(Self { tls, authority, target })
     }
 
     /// Another path and query at the same origin.
@@ -191,6 +197,7 @@ mod tests {
         assert_eq!(url.below("/c?d").unwrap().target(), "/a/b/c?d");
         assert_eq!(Url::parse("http://[::1]:80/").unwrap().host(), "::1");
         assert_eq!(Url::parse("http://h").unwrap().below("/x").unwrap().to_string(), "http://h/x");
+        assert_eq!(Url::parse("http://h:1?q=1").unwrap().target(), "/?q=1");
         for (wrong, why) in [
             ("", UrlError::NotAbsolute),
             ("/a", UrlError::NotAbsolute),

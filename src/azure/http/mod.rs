@@ -129,7 +129,8 @@ impl Http {
             let correlation = correlation_id();
             calls.begun(request.why);
             let began = self.0.clock.now();
-            let answered = self.once(&request, &correlation).await;
+            // On the heap: everyone who waits for a call would carry the size of an exchange.
+            let answered = Box::pin(self.once(&request, &correlation)).await;
             let (status, outcome) = match &answered {
                 Ok(reply) => {
                     calls.answered(reply.status);
@@ -148,10 +149,12 @@ impl Http {
             let this = retry::Attempt { number: attempt, repeat: request.repeat, also: request.also, outcome };
             let pause = self.0.attempts.next_pause(this, dice);
             let Some(pause) = pause else {
+                let is_far = request.reach == Reach::Far;
                 let asked = Asked { doing: request.doing, host, correlation, secrets: request.secrets };
                 return match answered {
                     Ok(reply) => Ok(Reply { asked, ..reply }),
-                    Err(fault) => Err(explained(asked.error(fault))),
+                    Err(fault) if is_far => Err(explained(asked.error(fault))),
+                    Err(fault) => Err(asked.error(fault)),
                 };
             };
             self.0.clock.sleep(pause).await;
@@ -268,6 +271,14 @@ pub(super) fn correlation_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_excepted_goes_without_the_proxy() {
+        let proxies = Proxies::all("http://127.0.0.1:1", "azureml.ms, 10.0.0.0/8");
+        let stands_before = |url: &str| proxies.0.intercept(&url.parse().unwrap()).is_some();
+        assert!(stands_before("https://management.azure.com/") && stands_before("https://azureml.ms.example/"));
+        assert!(!stands_before("https://eastus.api.azureml.ms/") && !stands_before("https://10.1.2.3/"));
+    }
 
     #[test]
     fn correlation_ids_are_guids() {

@@ -114,7 +114,8 @@ impl Asking {
             .with_secret("code_verifier", &verifier)
             .for_audience(self.identity.endpoint, &self.audience, BESIDE);
         let request = form.request(Why::SignIn, DOING, oauth::address(&self.identity, &self.tenant, "token")?);
-        let (answer, reply) = oauth::token(http, request, calls).await?;
+        let http = http.trusting(self.identity.cloud.trust());
+        let (answer, reply) = oauth::token(&http, request, calls).await?;
         self.signed_in(&answer, &reply, Some(&nonce), http.clock().unix_seconds())
     }
 }

@@ -57,7 +57,7 @@ impl Asking {
         };
         let form = Form::default().with("client_id", &self.client).for_audience(endpoint, &self.audience, BESIDE);
         let request = form.request(Why::DeviceCode, DOING, oauth::address(&self.identity, &self.tenant, what)?);
-        let reply = http.call(request, calls).await?.success()?;
+        let reply = http.trusting(self.identity.cloud.trust()).call(request, calls).await?.success()?;
         let answer: Answer = reply.json("a device code")?;
         let seconds = |number: Number, otherwise: u64| {
             Duration::from_secs(number.0.and_then(|number| u64::try_from(number).ok()).unwrap_or(otherwise))
@@ -76,6 +76,7 @@ impl Asking {
     /// # Errors
     /// Where it was declined or not entered in time, or the identity provider says something else.
     pub async fn await_code(&self, http: &Http, code: &DeviceCode, calls: &mut Calls) -> Result<SignedIn, Error> {
+        let http = &http.trusting(self.identity.cloud.trust());
         let began = http.clock().now();
         let mut interval = code.interval;
         loop {

@@ -111,7 +111,8 @@ pub async fn refresh(
         .with_secret("refresh_token", &kept.refresh_token)
         .for_audience(identity.endpoint, audience, BESIDE);
     let request = form.request(Why::SignIn, &doing, oauth::address(identity, &kept.tenant, "token")?);
-    let (answer, reply) = oauth::token(http, request, calls).await?;
+    let http = http.trusting(identity.cloud.trust());
+    let (answer, reply) = oauth::token(&http, request, calls).await?;
     let fetched = answer.fetched(&reply, http.clock().unix_seconds())?;
     let newer = answer.refresh_token.map(|token| token.0);
     let refresh_token = newer.unwrap_or_else(|| kept.refresh_token.clone());
