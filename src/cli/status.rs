@@ -117,7 +117,7 @@ fn yes(answer: bool) -> String {
 }
 
 /// The two largest units: `3d 4h`, `5m 6s`, `7s`.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),

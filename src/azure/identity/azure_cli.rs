@@ -5,12 +5,12 @@ use std::{path::PathBuf, process::Stdio, time::Duration};
 use serde::Deserialize;
 use tokio::{process::Command, time::timeout};
 
-use super::oauth::{Number, SecretText, claims_of_jwt};
+use super::oauth::{Number, SecretText};
 use crate::{
     azure::{
         cloud::Audience,
         error::Error,
-        token::{Fetched, lifetime},
+        token::{self, Fetched, lifetime},
     },
     clock::Clock,
     secret::Secret,
@@ -63,7 +63,7 @@ impl AzureCli {
         let answer: Answer = serde_json::from_slice(said.expose_bytes())
             .map_err(|_may_quote_the_token| Error::local(DOING, format!("what `{program}` prints is no token")))?;
         let token = answer.token.0;
-        let stated = answer.expires_on.0.or_else(|| claims_of_jwt(&token)?.get("exp")?.as_i64());
+        let stated = answer.expires_on.0.or_else(|| token::claims(&token)?.get("exp")?.as_i64());
         let life = lifetime(None, stated, clock.unix_seconds(), None)
             .ok_or_else(|| Error::local(DOING, format!("the token that `{program}` prints has expired")))?;
         Ok(Fetched { value: token, life, refresh_in: None })

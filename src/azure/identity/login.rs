@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     Identity,
     cache::{Cache, Kept},
-    oauth::{self, Form, TokenAnswer, claims_of_jwt},
+    oauth::{self, Form, TokenAnswer},
 };
 use crate::{
     azure::{
@@ -14,7 +14,7 @@ use crate::{
         cloud::Audience,
         error::Error,
         http::{Http, Reply},
-        token::Fetched,
+        token::{self, Fetched},
     },
     secret::Secret,
 };
@@ -147,7 +147,7 @@ impl Asking {
             return Err(reply.malformed("no refresh token", "one to be kept"));
         };
         // It came over TLS from the one who issued it, so its signature says nothing more (OpenID Connect Core, 3.1.3.7).
-        let claims = answer.id_token.as_ref().and_then(|token| claims_of_jwt(&token.0));
+        let claims = answer.id_token.as_ref().and_then(|token| token::claims(&token.0));
         let text = |name: &str| claims.as_ref().and_then(|claims| claims.get(name)?.as_str());
         if let Some(nonce) = nonce
             && (text("nonce") != Some(nonce) || text("aud") != Some(self.client.as_str()))
@@ -155,7 +155,7 @@ impl Asking {
             return Err(reply.malformed("an answer to another sign-in", "the answer to this one"));
         }
         let tenant_of_token =
-            claims_of_jwt(&fetched.value).and_then(|claims| claims.get("tid")?.as_str().map(str::to_owned));
+            token::claims(&fetched.value).and_then(|claims| claims.get("tid")?.as_str().map(str::to_owned));
         let tenant = text("tid").map(str::to_owned).or(tenant_of_token).unwrap_or_else(|| self.tenant.clone());
         let user = text("preferred_username").or_else(|| text("upn")).or_else(|| text("email"));
         Ok(SignedIn {

@@ -15,7 +15,7 @@ use crate::{
         cloud::Audience,
         error::Error,
         http::{Body, Http, Reply, Request},
-        token::{Fetched, lifetime},
+        token::{Fetched, claims, lifetime},
         url::{Url, segment},
     },
     secret::Secret,
@@ -222,16 +222,8 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// The claims of a JWT, unverified: for what its issuer tells us over TLS, and to be shown.
-pub(in crate::azure) fn claims_of_jwt(token: &Secret) -> Option<serde_json::Map<String, serde_json::Value>> {
-    use base64::Engine;
-    let middle = token.expose_bytes().split(|byte| *byte == b'.').nth(1)?;
-    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(middle.trim_ascii_end()).ok()?;
-    serde_json::from_slice(&json).ok()
-}
-
 fn expiry_of_jwt(token: &Secret) -> Option<i64> {
-    claims_of_jwt(token)?.get("exp")?.as_i64()
+    claims(token)?.get("exp")?.as_i64()
 }
 
 #[cfg(test)]
@@ -274,7 +266,7 @@ mod tests {
     #[test]
     fn the_claims_of_what_is_no_jwt_are_none() {
         for wrong in ["", "a", "a.b", "a.!.c", "a.eyJ9.c", "..", "a.W10.c"] {
-            assert!(claims_of_jwt(&Secret::new(wrong.as_bytes().to_vec())).is_none(), "{wrong}");
+            assert!(claims(&Secret::new(wrong.as_bytes().to_vec())).is_none(), "{wrong}");
         }
         assert_eq!(expiry_of_jwt(&Secret::new(b"e30.eyJleHAiOjd9.x".to_vec())), Some(7));
     }
