@@ -17,6 +17,7 @@ mod support;
 
 mod bad_input;
 mod clouds;
+mod command_line;
 mod gate;
 mod identities;
 mod services;
