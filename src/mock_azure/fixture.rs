@@ -265,6 +265,15 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_s_example_is_one() {
+        let readme = include_str!("../../README.md");
+        let example = readme.split("```yaml\n").find(|block| block.contains("front_ends:")).unwrap();
+        let example = example.split("```").next().unwrap().replace('…', "a-key");
+        let setup = read(&example).unwrap();
+        assert_eq!(setup.services[0].knobs.learn_lag, [0.0, 2.0, 10.0]);
+    }
+
+    #[test]
     fn faults_say_where_and_what() {
         for (text, said) in [
             ("tenat: x", "unknown field `tenat`"),

@@ -68,7 +68,7 @@ impl Material {
             write(&files.certificate_key, &certificate.key_pem)?;
         }
         let tls = match &files.ca {
-            Some(ca) => Some(Arc::new(server_config(ca)?)),
+            Some(ca) => Some(Arc::new(server_config(ca, &setup.region)?)),
             None => None,
         };
         Ok(Self { signer, tls, files })
@@ -126,7 +126,7 @@ fn application_certificate() -> anyhow::Result<Certificate> {
 }
 
 /// A CA, written to its file, and a server with a certificate of it. Newer clients look at key usages and key identifiers.
-fn server_config(ca_file: &Path) -> anyhow::Result<rustls::ServerConfig> {
+fn server_config(ca_file: &Path, region: &str) -> anyhow::Result<rustls::ServerConfig> {
     let ca_key = KeyPair::generate().context("cannot make the CA's key")?;
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.distinguished_name.push(DnType::CommonName, "scoregate mock-azure CA");
@@ -136,7 +136,10 @@ fn server_config(ca_file: &Path) -> anyhow::Result<rustls::ServerConfig> {
     let issuer = Issuer::new(ca, ca_key);
 
     let key = KeyPair::generate().context("cannot make the server's key")?;
-    let mut leaf = CertificateParams::new(TLS_NAMES.map(str::to_owned).to_vec())?;
+    // Online endpoints have the region in their names, and a wildcard stands for one label.
+    let regional = format!("*.{region}.inference.ml.azure.com");
+    let names: Vec<String> = TLS_NAMES.into_iter().map(str::to_owned).chain([regional]).collect();
+    let mut leaf = CertificateParams::new(names)?;
     leaf.distinguished_name.push(DnType::CommonName, "scoregate mock-azure");
     leaf.is_ca = IsCa::ExplicitNoCa;
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -128,7 +128,8 @@ fn deployment_json(asked: &Asked<'_>, endpoint: &Deployed) -> Value {
         "location": setup.region, "kind": "Managed", "tags": {}, "sku": { "name": "Default", "tier": "Standard", "capacity": 1 },
         "properties": {
             "endpointComputeType": "Managed", "provisioningState": "Succeeded", "instanceType": "Standard_DS3_v2",
-            "appInsightsEnabled": false, "properties": {},
+            "appInsightsEnabled": false, "properties": {}, "scaleSettings": { "scaleType": "Default" },
+            "requestSettings": { "requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1, "maxQueueWait": "PT0.5S" },
         },
     })
 }

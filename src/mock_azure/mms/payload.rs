@@ -47,7 +47,7 @@ fn common(asked: &Asked<'_>, deployed: &Deployed, kind: ServiceKind, created: u6
         "kvTags": { TAG.0: TAG.1 }, "properties": {}, "createdTime": Utc(created * 1_000).to_string(),
         "updatedTime": Utc(created * 1_000).to_string(), "state": "Healthy", "error": null, "deploymentType": "Http",
         "createdBy": { "userObjectId": asked.world.setup.user.object_id, "userName": "Mock" }, "operationId": null,
-        "imageId": format!("{}:1", deployed.name), "imageDetails": null, "models": [], "modelConfigMap": {},
+        "imageId": format!("{}:1", deployed.name), "models": [], "modelConfigMap": {},
         "environmentImageRequest": null, "scoringUri": deployed.scoring_uri(), "resourceLocation": resource,
         "appInsightsEnabled": false,
     }))

@@ -99,8 +99,10 @@ impl Fault {
         let same = |asked: &Option<String>, is: Option<&str>| {
             asked.as_deref().is_none_or(|asked| is.is_some_and(|is| is.eq_ignore_ascii_case(asked)))
         };
+        // `token` stands for every `token:GRANT`.
+        let family = request.call.split(':').next();
         self.target == request.target
-            && same(&self.call, Some(request.call))
+            && (same(&self.call, Some(request.call)) || same(&self.call, family))
             && same(&self.service, request.service)
             && self.front_end.is_none_or(|front_end| request.front_end == Some(front_end))
     }
