@@ -347,6 +347,29 @@ async fn check_online_goes_through_everything() {
 }
 
 #[tokio::test]
+async fn check_online_warns_of_what_works_today_and_may_not_tomorrow() {
+    let reader = json!({ "compute_region": "westeurope", "application": { "role": "reader" } });
+    let contributor = json!({ "compute_region": "westeurope" });
+    for (fixture, code, expected) in [
+        (contributor, 0, "ok      endpoint aks-key: its keys may be regenerated"),
+        (reader, 4, "PROBLEM endpoint aks-key: cannot read the keys of AKS service aks-key"),
+    ] {
+        let world = World::of_fixture(&fixture).await;
+        let user = User::new(&world, "");
+        let text = fs::read_to_string(&user.config).unwrap();
+        let without_person: String =
+            text.lines().filter(|line| !line.contains("person:")).map(|line| format!("{line}\n")).collect();
+        fs::write(&user.config, without_person).unwrap();
+        let checked = user.run(&["check", "--online"]).await;
+        checked.ends(code, expected);
+        let region =
+            "warning endpoint aks-token: it runs in westeurope, its workspace is in eastus; its tokens come from there";
+        assert!(checked.out.contains(region), "{checked:?}");
+        assert!(!checked.out.contains("endpoint online-key: it runs in"), "{checked:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_person_signs_in_on_the_command_line_and_goes_on_from_there() {
     let world = World::start().await;
     let user = User::new(&world, "");

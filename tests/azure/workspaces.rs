@@ -2,8 +2,10 @@
 
 use scoregate::azure::{
     calls::{Calls, Why},
-    config_json, workspace,
-    workspace::Place,
+    config_json,
+    service::online::REGENERATE,
+    workspace,
+    workspace::{Place, READ},
 };
 use serde_json::json;
 
@@ -48,6 +50,23 @@ async fn the_lists_are_read() {
     assert_eq!(all.iter().map(|facts| facts.name.as_str()).collect::<Vec<_>>(), ["ml-example"]);
     let tenants = workspace::tenants(&control, &mut calls).await.unwrap();
     assert_eq!(tenants[0].id, world.ports().tenant);
+}
+
+#[tokio::test]
+async fn where_the_cluster_is_and_what_may_be_done_can_be_asked() {
+    for (role, may_read, may_regenerate) in [("contributor", true, true), ("reader", true, false)] {
+        let world =
+            World::of_fixture(&json!({ "compute_region": "westeurope", "application": { "role": role } })).await;
+        let workspace = world.workspace(world.place());
+        let mut calls = Calls::default();
+        let region = workspace.compute_region("mock-cluster", &mut calls).await.unwrap();
+        assert_eq!(region.as_deref(), Some("westeurope"));
+        assert_eq!(workspace.compute_region("other", &mut calls).await.unwrap_err().status(), Some(404));
+        let grants = workspace.permissions(&mut calls).await.unwrap();
+        let permits = |action: &str| grants.iter().any(|grant| grant.permits(action));
+        assert_eq!(permits(READ.action), may_read);
+        assert_eq!(permits(REGENERATE.action), may_regenerate, "{role}");
+    }
 }
 
 #[tokio::test]

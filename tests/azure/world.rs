@@ -43,6 +43,15 @@ impl World {
         Self::of_options(Options { tls: true, clock: clock.clone(), ..Options::default() }, clock, attempts).await
     }
 
+    /// One that starts from a fixture.
+    pub async fn of_fixture(fixture: &Value) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fixture.json");
+        std::fs::write(&path, fixture.to_string()).unwrap();
+        let options = Options { tls: true, fixture: Some(path), ..Options::default() };
+        Self::of_options(options, Clock::system(), Attempts::FEW).await
+    }
+
     /// The mock goes by the system's clock, the client by another.
     pub async fn with_a_clock_of_our_own(clock: Clock) -> Self {
         Self::of_options(Options { tls: true, ..Options::default() }, clock, Attempts::FEW).await
