@@ -17,6 +17,7 @@ use super::{
     cloud::Cloud,
     error::Error,
     http::{Body, Http, Reply, Request},
+    permissions::Permission,
     token::{TokenSource, Wanted},
     url::Url,
 };
@@ -37,47 +38,6 @@ pub struct Control {
 pub(super) struct Ask {
     pub(super) request: Request,
     pub(super) permission: Permission,
-}
-
-/// What a role must permit for a call, and the role of ours that does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Permission {
-    /// The action, as role definitions name it.
-    pub action: &'static str,
-    /// Which role has it.
-    pub role: Role,
-}
-
-/// A role that this repository defines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Finding services, reading keys, fetching tokens.
-    Read,
-    /// That, and regenerating keys.
-    Rotate,
-}
-
-impl Role {
-    /// Its definition.
-    #[must_use]
-    pub const fn file(self) -> &'static str {
-        match self {
-            Self::Read => "config/azure/role-read.json",
-            Self::Rotate => "config/azure/role-rotate.json",
-        }
-    }
-}
-
-impl Permission {
-    /// Of the role that reads.
-    pub(super) const fn read(action: &'static str) -> Self {
-        Self { action, role: Role::Read }
-    }
-
-    /// Of the role that rotates.
-    pub(super) const fn rotate(action: &'static str) -> Self {
-        Self { action, role: Role::Rotate }
-    }
 }
 
 impl Control {

@@ -9,7 +9,7 @@
 //! 2. `calls`: what a piece of work has sent, and why;
 //! 3. `error`, `refusal`: whatever went wrong, as one sentence;
 //! 4. `cloud`, `token`, `identity`: who we are, and the tokens that prove it;
-//! 5. `control`: a request to Azure's control plane with such a token;
+//! 5. `control`, `permissions`: a request to Azure's control plane with such a token, and what role it needs;
 //! 6. `config_json`, `workspace`, `discovery`: from a name to the addresses of a workspace;
 //! 7. `service`: one scoring service, behind the seam that tests fake.
 
@@ -23,6 +23,7 @@ mod discovery;
 pub mod error;
 pub mod http;
 pub mod identity;
+pub mod permissions;
 pub mod refusal;
 pub mod service;
 pub mod token;

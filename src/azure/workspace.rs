@@ -9,18 +9,14 @@ use tokio::sync::Mutex;
 
 use super::{
     calls::{Calls, Why},
-    control::{Ask, Control, Permission},
+    control::{Ask, Control},
     discovery,
     error::Error,
     http::Request,
+    permissions::{COMPUTE, PERMISSIONS, SUBSCRIPTIONS, WORKSPACE},
     url::{Url, segment},
 };
 
-/// Reading one workspace, and listing those of a subscription.
-pub const READ: Permission = Permission::read("Microsoft.MachineLearningServices/workspaces/read");
-/// Where the cluster is that a service runs on.
-const COMPUTE: Permission = Permission::read("Microsoft.MachineLearningServices/workspaces/computes/read");
-const SUBSCRIPTIONS: Permission = Permission::read("Microsoft.Resources/subscriptions/read");
 /// The versions that Microsoft's own clients ask for.
 const API: &str = "2022-05-01";
 const SUBSCRIPTIONS_API: &str = "2022-12-01";
@@ -189,7 +185,7 @@ impl Workspace {
         let doing = format!("read workspace {} of resource group {group}", self.place.name);
         let url = self.control.manager(&format!("{}?api-version={API}", self.path(group)))?;
         let request = Request::get(Why::Workspace, doing, url);
-        let reply = self.control.call(Ask { request, permission: READ }, calls).await.map_err(|error| {
+        let reply = self.control.call(Ask { request, permission: WORKSPACE }, calls).await.map_err(|error| {
             match error.status() {
                 Some(404) => error.advise(format!(
                     "is it in another resource group or subscription than {}? `scoregate workspace list` shows those that {} sees",
@@ -257,10 +253,9 @@ impl Workspace {
     pub async fn permissions(&self, calls: &mut Calls) -> Result<Vec<Grant>, Error> {
         let id = self.id(calls).await?;
         let target = format!("{id}/providers/Microsoft.Authorization/permissions?api-version={PERMISSIONS_API}");
-        let permission = Permission::read("Microsoft.Authorization/permissions/read");
         let ask = |url| Ask {
             request: Request::get(Why::Permissions, "read the permissions at the workspace", url),
-            permission,
+            permission: PERMISSIONS,
         };
         self.control.list(self.control.manager(&target)?, ask, calls).await
     }
@@ -310,7 +305,7 @@ pub async fn list(control: &Control, subscription: &str, calls: &mut Calls) -> R
         segment(subscription)
     );
     let doing = format!("list the workspaces of subscription {subscription}");
-    let ask = |url| Ask { request: Request::get(Why::Workspaces, doing.clone(), url), permission: READ };
+    let ask = |url| Ask { request: Request::get(Why::Workspaces, doing.clone(), url), permission: WORKSPACE };
     let all: Vec<Answer> = control.list(control.manager(&target)?, ask, calls).await?;
     Ok(all.into_iter().map(Answer::facts).collect())
 }
@@ -345,8 +340,7 @@ pub struct Tenant {
 /// Where they cannot be read.
 pub async fn tenants(control: &Control, calls: &mut Calls) -> Result<Vec<Tenant>, Error> {
     let first = control.manager(&format!("/tenants?api-version={SUBSCRIPTIONS_API}"))?;
-    let permission = Permission::read("Microsoft.Resources/tenants/read");
-    let ask = |url| Ask { request: Request::get(Why::Tenants, "list the tenants", url), permission };
+    let ask = |url| Ask { request: Request::get(Why::Tenants, "list the tenants", url), permission: SUBSCRIPTIONS };
     control.list(first, ask, calls).await
 }
 

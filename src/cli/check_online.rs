@@ -13,10 +13,10 @@ use super::{
 use crate::{
     azure::{
         calls::{Calls, Why},
-        control::Permission,
         error::Error,
         http::{Http, Reach, Repeat, Reply, Request, Trust},
-        service::{Auth, ControlPlane, Description, Kind, online, v1},
+        permissions::{ONLINE_REGENERATE, ONLINE_SCORE, Permission},
+        service::{Auth, ControlPlane, Description, Kind, v1},
         token::Wanted,
         url::Url,
         workspace::Workspace,
@@ -233,7 +233,7 @@ async fn regions(workspace: &Workspace, description: &Description, auth: Auth, a
 async fn regenerate_role(workspace: &Workspace, kind: Kind, about: &mut About<'_>) {
     let needed: Permission = match kind {
         Kind::Aci | Kind::Aks => v1::regenerate_permission(kind),
-        Kind::Online => online::REGENERATE,
+        Kind::Online => ONLINE_REGENERATE,
     };
     match workspace.permissions(&mut Calls::default()).await {
         Ok(grants) if grants.iter().any(|grant| grant.permits(needed.action)) => {
@@ -269,10 +269,11 @@ async fn accepted(http: &Http, endpoint: &Endpoint, scoring: &Url, credential: &
     };
     match Verdict::of(&reply) {
         Verdict::Refused => about.problem("the service refuses the credential (401): was it changed a moment ago?"),
-        Verdict::Unclear(403) => about.problem(
-            "the service knows the credential and does not let it in (403): a token of the identity provider's needs a role with \
-             Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action at the endpoint",
-        ),
+        Verdict::Unclear(403) => about.problem(&format!(
+            "the service knows the credential and does not let it in (403): a token of the identity provider's needs a role with {} at \
+             the endpoint",
+            ONLINE_SCORE.action
+        )),
         Verdict::Unclear(status) => {
             about.warn(&format!("the service answers OPTIONS with {status}, which proves nothing of the credential"));
         }

@@ -3,9 +3,9 @@
 use scoregate::azure::{
     calls::{Calls, Why},
     config_json,
-    service::online::REGENERATE,
+    permissions::{ONLINE_REGENERATE, WORKSPACE},
     workspace,
-    workspace::{Place, READ},
+    workspace::Place,
 };
 use serde_json::json;
 
@@ -64,8 +64,8 @@ async fn where_the_cluster_is_and_what_may_be_done_can_be_asked() {
         assert_eq!(workspace.compute_region("other", &mut calls).await.unwrap_err().status(), Some(404));
         let grants = workspace.permissions(&mut calls).await.unwrap();
         let permits = |action: &str| grants.iter().any(|grant| grant.permits(action));
-        assert_eq!(permits(READ.action), may_read);
-        assert_eq!(permits(REGENERATE.action), may_regenerate, "{role}");
+        assert_eq!(permits(WORKSPACE.action), may_read);
+        assert_eq!(permits(ONLINE_REGENERATE.action), may_regenerate, "{role}");
     }
 }
 

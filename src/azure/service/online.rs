@@ -16,9 +16,10 @@ use super::{
 use crate::{
     azure::{
         calls::{Calls, Why},
-        control::{Ask, Permission, empty_post},
+        control::{Ask, empty_post},
         error::Error,
         http::{Body, Repeat, Request},
+        permissions::{ONLINE, ONLINE_KEYS, ONLINE_REGENERATE, ONLINE_TOKEN},
         token::Wanted,
         url::{Url, segment},
         workspace::Workspace,
@@ -29,14 +30,6 @@ use crate::{
 
 /// The version that Microsoft's documentation uses for these calls.
 const API: &str = "2023-04-01";
-
-const READ: Permission = Permission::read("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/read");
-const LIST_KEYS: Permission =
-    Permission::read("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/listKeys/action");
-const TOKEN: Permission = Permission::read("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/token/action");
-/// What regenerating needs.
-pub const REGENERATE: Permission =
-    Permission::rotate("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/regenerateKeys/action");
 
 /// An online endpoint.
 #[derive(Debug)]
@@ -102,7 +95,7 @@ impl OnlineEndpoint {
     async fn described(&self, calls: &mut Calls) -> Result<Description, Error> {
         let url = self.address("", calls).await?;
         let request = Request::get(Why::Service, format!("read {}", self.name), url);
-        let ask = Ask { request, permission: READ };
+        let ask = Ask { request, permission: ONLINE };
         let reply = self.workspace.control().call(ask, calls).await.map_err(|error| self.explained(error))?;
         let Answer { location, properties } = reply.json("an online endpoint")?;
         let scoring = properties.scoring_uri.as_deref().filter(|uri| !uri.is_empty()).map(Url::parse).transpose();
@@ -118,7 +111,7 @@ impl OnlineEndpoint {
     async fn keys(&self, calls: &mut Calls) -> Result<KeyPair, Error> {
         let url = self.address("/listKeys", calls).await?;
         let request = empty_post(Why::ListKeys, format!("read the keys of {}", self.name), url);
-        let reply = self.workspace.control().call(Ask { request, permission: LIST_KEYS }, calls).await;
+        let reply = self.workspace.control().call(Ask { request, permission: ONLINE_KEYS }, calls).await;
         read_keys(&reply.map_err(|error| self.explained(error))?)
     }
 
@@ -133,7 +126,7 @@ impl OnlineEndpoint {
             ..Request::get(Why::Regenerate, doing, self.address("/regenerateKeys", calls).await?)
         };
         let control = self.workspace.control();
-        let reply = control.call(Ask { request, permission: REGENERATE }, calls).await;
+        let reply = control.call(Ask { request, permission: ONLINE_REGENERATE }, calls).await;
         let reply = reply.map_err(|error| self.explained(error))?;
         if reply.status != 202 {
             return Ok(Regenerated::Done);
@@ -151,7 +144,7 @@ impl OnlineEndpoint {
             return Err(Error::unusable(doing, format!("{} is not the resource manager", operation.url())));
         }
         let request = Request::get(Why::Poll, doing, operation.url().clone());
-        let reply = control.call(Ask { request, permission: READ }, calls).await?;
+        let reply = control.call(Ask { request, permission: ONLINE }, calls).await?;
         operation::read(&reply, operation, control)
     }
 
@@ -170,7 +163,7 @@ impl OnlineEndpoint {
         }
         let request =
             empty_post(Why::Token, format!("fetch a token of {}", self.name), self.address("/token", calls).await?);
-        let reply = control.call(Ask { request, permission: TOKEN }, calls).await.map_err(|error| match error.status() {
+        let reply = control.call(Ask { request, permission: ONLINE_TOKEN }, calls).await.map_err(|error| match error.status() {
             Some(400) => error.advise("is its `auth_mode` aml_token? `auth: key` uses its keys, `auth: entra` the identity provider's tokens"),
             _ => self.explained(error),
         })?;

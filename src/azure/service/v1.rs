@@ -16,9 +16,10 @@ use super::{
 use crate::{
     azure::{
         calls::{Calls, Why},
-        control::{Ask, Permission, empty_post},
+        control::{Ask, empty_post},
         error::Error,
         http::{Body, Repeat, Request},
+        permissions::{ACI_KEYS, ACI_REGENERATE, AKS_KEYS, AKS_REGENERATE, Permission, SERVICE, WORKSPACE},
         url::{Url, segment},
         workspace::Workspace,
     },
@@ -26,25 +27,12 @@ use crate::{
     secret::Secret,
 };
 
-const READ: Permission = Permission::read("Microsoft.MachineLearningServices/workspaces/services/read");
-/// Documented for the tokens of a service, which are fetched at the workspace.
-const TOKEN: Permission = Permission::read("Microsoft.MachineLearningServices/workspaces/read");
-const LIST_KEYS_ACI: Permission =
-    Permission::read("Microsoft.MachineLearningServices/workspaces/services/aci/listkeys/action");
-const LIST_KEYS_AKS: Permission =
-    Permission::read("Microsoft.MachineLearningServices/workspaces/services/aks/listkeys/action");
-/// No action of its own is published for regenerating: it changes the service, as deploying does.
-const REGENERATE_ACI: Permission =
-    Permission::rotate("Microsoft.MachineLearningServices/workspaces/services/aci/write");
-const REGENERATE_AKS: Permission =
-    Permission::rotate("Microsoft.MachineLearningServices/workspaces/services/aks/write");
-
 /// What regenerating needs.
 #[must_use]
 pub const fn regenerate_permission(kind: Kind) -> Permission {
     match kind {
-        Kind::Aci => REGENERATE_ACI,
-        Kind::Aks | Kind::Online => REGENERATE_AKS,
+        Kind::Aci => ACI_REGENERATE,
+        Kind::Aks | Kind::Online => AKS_REGENERATE,
     }
 }
 
@@ -115,7 +103,7 @@ impl WebService {
     async fn described(&self, calls: &mut Calls) -> Result<Description, Error> {
         let url = self.address("?expand=true", calls).await?;
         let request = Request::get(Why::Service, format!("read {}", self.name), url);
-        let ask = Ask { request, permission: READ };
+        let ask = Ask { request, permission: SERVICE };
         let reply = self.workspace.control().call(ask, calls).await.map_err(|error| self.explained(error))?;
         let answer: Answer = reply.json("a web service")?;
         if !answer.is(self.name.kind) {
@@ -136,7 +124,7 @@ impl WebService {
     async fn keys(&self, calls: &mut Calls) -> Result<KeyPair, Error> {
         let url = self.address("/listkeys", calls).await?;
         let request = empty_post(Why::ListKeys, format!("read the keys of {}", self.name), url);
-        let permission = if self.name.kind == Kind::Aci { LIST_KEYS_ACI } else { LIST_KEYS_AKS };
+        let permission = if self.name.kind == Kind::Aci { ACI_KEYS } else { AKS_KEYS };
         let reply = self.workspace.control().call(Ask { request, permission }, calls).await;
         read_keys(&reply.map_err(|error| self.explained(error))?)
     }
@@ -170,7 +158,7 @@ impl WebService {
             return Err(Error::unusable(doing, format!("{} is not where model management is", operation.url())));
         }
         let request = Request::get(Why::Poll, doing, operation.url().clone());
-        let reply = self.workspace.control().call(Ask { request, permission: READ }, calls).await?;
+        let reply = self.workspace.control().call(Ask { request, permission: SERVICE }, calls).await?;
         operation::read(&reply, operation, self.workspace.control())
     }
 
@@ -187,7 +175,7 @@ impl WebService {
         }
         let url = self.address("/token", calls).await?;
         let request = empty_post(Why::Token, doing, url);
-        let reply = self.workspace.control().call(Ask { request, permission: TOKEN }, calls).await;
+        let reply = self.workspace.control().call(Ask { request, permission: WORKSPACE }, calls).await;
         let reply = reply.map_err(|error| match error.status() {
             Some(400) => error.advise("is token authentication on for this service? `auth: key` uses its keys"),
             _ => self.explained(error),

@@ -9,7 +9,7 @@ mod backoff;
 mod clients;
 mod found;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::bail;
 use tokio::task::{AbortHandle, JoinSet};
@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use self::backoff::Backoff;
 pub use self::{
     clients::{Clients, Connect},
-    found::{Found, find, upstream},
+    found::{Found, TokenTimes, find, upstream},
 };
 use super::gate::Gate;
 use crate::{
@@ -101,7 +101,7 @@ async fn attend_one(
         let pause = match found {
             Ok(found) => {
                 expires = found.token.map(|token| now + token.good_for);
-                let again = found.token.map(|token| token.refresh_in.max(Duration::from_secs(1)));
+                let again = found.token.map(TokenTimes::look_again);
                 tracing::info!(endpoint, service = %service.name, auth = found.auth.word(), %calls, "found");
                 match gate.publish_found(&endpoint, &service, found).await {
                     Ok(()) => {
