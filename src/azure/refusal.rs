@@ -123,6 +123,8 @@ fn one_line(text: &str, secrets: &[Secret]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(body: &str) -> Refusal {
@@ -167,6 +169,32 @@ mod tests {
         assert_eq!(refusal.message, "a [31m b [redacted] c");
         let long = read(&format!(r#"{{"message":"{}"}}"#, "é".repeat(5000)));
         assert_eq!(long.message.chars().count(), LONGEST + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_one_short_line_without_what_was_sent(status in 300_u16..600, body: Vec<u8>) {
+            let refusal = Refusal::read(status, &body, &[]);
+            prop_assert_eq!(refusal.status, status);
+        }
+
+        #[test]
+        fn no_shape_lets_a_secret_or_a_control_character_through(
+            key in "error|code|message|error_description|details",
+            before in "\\PC{0,20}", after in "(\\PC|\\PC\n|\u{1b}){0,400}",
+        ) {
+            let text = format!("{before}canary-secret{after}");
+            for body in [
+                serde_json::json!({ &key: text, "message": text }),
+                serde_json::json!({ "error": { &key: text, "message": text } }),
+                serde_json::json!({ "code": "c", "details": [{ "code": text }] }),
+            ] {
+                let refusal = Refusal::read(400, body.to_string().as_bytes(), &[Secret::new(b"canary-secret".to_vec())]);
+                let shown = refusal.to_string();
+                prop_assert!(!shown.contains("canary"), "{}", shown);
+                prop_assert!(!shown.contains(char::is_control) && shown.chars().count() < 3 * LONGEST, "{}", shown);
+            }
+        }
     }
 
     #[test]

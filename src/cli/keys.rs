@@ -364,7 +364,7 @@ async fn finish(
                 format!("the operation goes on after {} minutes: {operation}", OPERATION_PATIENCE.as_secs() / 60);
             return Err(Stop::failed(message));
         }
-        clock.sleep(pause.unwrap_or(POLL_EVERY)).await;
+        clock.sleep(pause.unwrap_or(POLL_EVERY).min(OPERATION_PATIENCE)).await;
         match chosen.plane.poll(&operation, calls).await {
             Ok(operation::Progress::Running(next, asked)) => (operation, pause) = (next, asked),
             Ok(operation::Progress::Succeeded) => return Ok(()),

@@ -186,6 +186,14 @@ pub struct Service {
     pub plaintext: bool,
 }
 
+impl Endpoint {
+    /// Whether requests can be sent to it: a service of Azure's was found, with its credential.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.upstreams.is_empty() && self.credential != Credential::Awaited
+    }
+}
+
 /// What an endpoint attaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {

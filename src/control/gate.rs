@@ -341,7 +341,7 @@ impl Gate {
             let in_flight = self.shared.metrics.in_flight.with_label_values(&[&endpoint.name]).get();
             EndpointStatus {
                 name: endpoint.name.clone(),
-                ready: services::is_ready(endpoint),
+                ready: endpoint.is_ready(),
                 reason: reason(endpoint, facts),
                 upstreams: endpoint
                     .upstreams
@@ -369,7 +369,7 @@ impl Operations for Arc<Gate> {
         let endpoints = config.endpoints.iter().filter(|endpoint| asked(&endpoint.name));
         let endpoints: Vec<EndpointReady> = endpoints
             .map(|endpoint| {
-                let ready = services::is_ready(endpoint);
+                let ready = endpoint.is_ready();
                 // Whoever may ask this need not know whom we ask at Azure: `status` and the log say more.
                 let reason = (!ready).then(|| "its service or its credential is not known yet".to_owned());
                 EndpointReady { name: endpoint.name.clone(), ready, reason }
@@ -456,7 +456,7 @@ impl Operations for Arc<Gate> {
 }
 
 fn reason(endpoint: &crate::config::model::Endpoint, facts: &Facts) -> Option<String> {
-    let unready = !services::is_ready(endpoint);
+    let unready = !endpoint.is_ready();
     unready.then(|| facts.reasons.get(&endpoint.name).cloned().unwrap_or_else(|| "it is being looked for".to_owned()))
 }
 

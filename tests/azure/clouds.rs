@@ -54,7 +54,7 @@ async fn an_audience_of_ones_own_is_asked_for_letter_by_letter() {
 }
 
 /// A proxy that tunnels to wherever the test says a name is.
-async fn proxy(password: Option<&'static str>, names: Vec<(&'static str, SocketAddr)>) -> SocketAddr {
+pub(super) async fn proxy(password: Option<&'static str>, names: Vec<(&'static str, SocketAddr)>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let names = Arc::new(names);
@@ -87,7 +87,7 @@ async fn proxy(password: Option<&'static str>, names: Vec<(&'static str, SocketA
     address
 }
 
-fn port_of(url: &Option<String>) -> SocketAddr {
+pub(super) fn port_of(url: &Option<String>) -> SocketAddr {
     let url = Url::parse(url.as_ref().unwrap()).unwrap();
     SocketAddr::from(([127, 0, 0, 1], url.port()))
 }

@@ -11,7 +11,10 @@ use http::Method;
 use scoregate::control::state;
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::{
+    clouds::{port_of, proxy},
+    world::World,
+};
 use crate::support::in_time;
 
 /// A user with a configuration, a home and no variables but ours.
@@ -399,6 +402,33 @@ async fn a_person_signs_in_on_the_command_line_and_goes_on_from_there() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     user.run(&["azure-token", "--identity", "person"]).await.ends(1, "can be read or written by others");
+}
+
+#[tokio::test]
+async fn the_variables_of_a_proxy_are_heeded() {
+    let world = World::start().await;
+    let names = vec![("login.microsoftonline.com:443", port_of(&world.ports().entra_tls))];
+    let open = proxy(None, names).await;
+    let closed = proxy(None, Vec::new()).await;
+    let user = User::new(&world, "");
+    let text = fs::read_to_string(&user.config).unwrap();
+    // Of Microsoft's own names the proxy alone knows where they are.
+    fs::write(
+        &user.config,
+        text.replace(world.ports().entra_tls.as_ref().unwrap(), "https://login.microsoftonline.com"),
+    )
+    .unwrap();
+    let token = async |variables: &[(&str, String)]| {
+        let mut command = user.command(&["azure-token", "--identity", "default"]);
+        command.envs(variables.iter().map(|(name, value)| (name, value.as_str())));
+        Ran::of(in_time("command", tokio::task::spawn_blocking(move || command.output().unwrap())).await.unwrap())
+    };
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        let ran = token(&[(name, format!("http://{open}"))]).await;
+        assert_eq!((ran.code, ran.out.trim().split('.').count()), (0, 3), "{name} {ran:?}");
+    }
+    let refused = token(&[("HTTPS_PROXY", format!("http://{closed}"))]).await;
+    refused.ends(6, &format!("by the proxy {closed}: it refuses with status 403"));
 }
 
 #[tokio::test]

@@ -228,8 +228,23 @@ fn expiry_of_jwt(token: &Secret) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::azure::{error::Fault, refusal::Refusal};
+
+    proptest! {
+        #[test]
+        fn no_token_answer_makes_it_panic(number in any::<i64>(), text in "\\PC{0,30}", bytes: Vec<u8>) {
+            for value in [serde_json::json!(number), serde_json::json!(number.to_string()), serde_json::json!(text), serde_json::json!(null)] {
+                let json = serde_json::json!({ "access_token": text, "expires_in": value, "expires_on": value, "refresh_in": value });
+                let answer: TokenAnswer = serde_json::from_value(json).unwrap();
+                let life = lifetime(answer.expires_in.0, answer.expires_on.0, 1_800_000_000, Some(number));
+                prop_assert!(life.is_none_or(|life| !life.is_zero()));
+            }
+            let _ = (serde_json::from_slice::<TokenAnswer>(&bytes), claims(&Secret::new(bytes)));
+        }
+    }
 
     #[test]
     fn numbers_are_read_in_both_forms() {

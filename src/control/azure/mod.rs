@@ -56,7 +56,10 @@ pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect) -> anyhow::Result<
             let Some(service) = &endpoint.service else { continue };
             let Some(spec) = Spec::of(&config, service) else { continue };
             match before.remove(&endpoint.name) {
-                Some((same, task)) if same == spec => drop(attended.insert(endpoint.name.clone(), (same, task))),
+                // One that is not ready is looked for at once: whoever reloads has mended something.
+                Some((same, task)) if same == spec && endpoint.is_ready() => {
+                    attended.insert(endpoint.name.clone(), (same, task));
+                }
                 other => {
                     if let Some((_, old)) = other {
                         old.abort();

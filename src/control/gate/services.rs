@@ -124,8 +124,3 @@ fn with_active(credential: Credential, slot: Option<Slot>) -> Credential {
         (credential, _) => credential,
     }
 }
-
-/// Whether requests can be sent to an endpoint.
-pub(super) fn is_ready(endpoint: &Endpoint) -> bool {
-    !endpoint.upstreams.is_empty() && endpoint.credential != Credential::Awaited
-}
