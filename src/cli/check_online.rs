@@ -181,8 +181,7 @@ impl Looked<'_> {
             return about.failed(&error);
         }
         regions(workspace, &description, auth, about).await;
-        let now = http.clock().unix_seconds();
-        let credential = match find(plane, service, now, &mut calls).await {
+        let credential = match find(plane, service, http.clock(), &mut calls).await {
             Ok(found) => found.credential,
             Err(error) => return about.failed(&error),
         };
@@ -260,7 +259,7 @@ async fn accepted(http: &Http, endpoint: &Endpoint, scoring: &Url, credential: &
     let value = match credential {
         Credential::Keys { primary, active: crate::config::model::Slot::Primary, .. } => primary.clone(),
         Credential::Keys { secondary, .. } => secondary.clone(),
-        Credential::Token(token) => Some(token.clone()),
+        Credential::Token(token) => Some(token.value.clone()),
         Credential::None | Credential::Awaited => None,
     };
     let reply = match probe(http, endpoint, scoring, value.as_ref()).await {

@@ -10,6 +10,7 @@ use crate::{
         service::{self, Auth},
         workspace::Place,
     },
+    clock::Moment,
     secret::Secret,
 };
 
@@ -201,8 +202,8 @@ pub enum Credential {
     None,
     /// Something that is not there yet, or no longer: requests are refused until it is.
     Awaited,
-    /// A token.
-    Token(Secret),
+    /// A token of a service of Azure's.
+    Token(Token),
     /// Two slots: from files or the environment, or those of a service of Azure's.
     Keys {
         /// Slot Primary.
@@ -212,6 +213,15 @@ pub enum Credential {
         /// Which is attached; `auto` means primary here. The slot named has a value.
         active: Slot,
     },
+}
+
+/// A token that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The token itself.
+    pub value: Secret,
+    /// It is attached no longer than until then, by the gate's clock.
+    pub expires: Moment,
 }
 
 /// One of a service's two keys.

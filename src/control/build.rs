@@ -193,7 +193,7 @@ impl Carried {
     ) -> anyhow::Result<Option<Credential>> {
         let key = match &endpoint.credential {
             model::Credential::None | model::Credential::Awaited => return Ok(None),
-            model::Credential::Token(token) => Some(token),
+            model::Credential::Token(token) => Some(&token.value),
             model::Credential::Keys { primary, active: model::Slot::Primary, .. } => primary.as_ref(),
             model::Credential::Keys { secondary, active: model::Slot::Secondary, .. } => secondary.as_ref(),
         };

@@ -82,7 +82,7 @@ fn values(credential: &Credential) -> impl Iterator<Item = (Place, &Secret)> {
     let (primary, secondary, token) = match credential {
         Credential::None | Credential::Awaited => (None, None, None),
         Credential::Keys { primary, secondary, .. } => (primary.as_ref(), secondary.as_ref(), None),
-        Credential::Token(token) => (None, None, Some(token)),
+        Credential::Token(token) => (None, None, Some(&token.value)),
     };
     let places =
         [(Place::Slot(Slot::Primary), primary), (Place::Slot(Slot::Secondary), secondary), (Place::Token, token)];

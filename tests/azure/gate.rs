@@ -6,15 +6,22 @@ use bytes::Bytes;
 use http::Response;
 use scoregate::{
     azure::{
+        calls::Calls,
         http::{Attempts, Http, Proxies},
-        service::{Auth, Kind, Name},
+        identity::TokenEndpoint,
+        service::{
+            Auth, ControlPlane, Description, KeyPair, Kind, Name, Regenerated, ServiceToken,
+            operation::{Operation, Progress},
+        },
+        url::Url,
     },
     clock::Clock,
     config::model::{self, Action, Config, Credential, Service, Slot},
     control::{
         admin::{Operations, report::EndpointStatus},
-        azure::{self, Clients},
+        azure::{self, Clients, Connect},
     },
+    secret::Secret,
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -329,4 +336,88 @@ async fn a_route_without_a_credential_needs_none() {
         .unwrap();
     eventually("it is found", || azured.is_ready("aci-open")).await;
     assert_eq!(azured.score("/aci-open").await.status(), 200);
+}
+
+/// Tells what it is told to, and answers a token that lives a minute; then never again.
+#[derive(Debug)]
+struct Hanging {
+    asked: std::sync::atomic::AtomicUsize,
+    expires_unix: i64,
+}
+
+type Answer<'a, T> = scoregate::azure::BoxFuture<'a, Result<T, scoregate::azure::error::Error>>;
+
+impl ControlPlane for Hanging {
+    fn resource_id<'a>(&'a self, _: &'a mut Calls) -> Answer<'a, String> {
+        Box::pin(std::future::pending())
+    }
+
+    fn describe<'a>(&'a self, _: &'a mut Calls) -> Answer<'a, Description> {
+        Box::pin(async {
+            if self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok(Description {
+                scoring: Some(Url::parse("http://127.0.0.1:1/score").unwrap()),
+                auth: Some(Auth::Token),
+                state: "Succeeded".into(),
+                region: None,
+                compute: None,
+            })
+        })
+    }
+
+    fn list_keys<'a>(&'a self, _: &'a mut Calls) -> Answer<'a, KeyPair> {
+        Box::pin(std::future::pending())
+    }
+
+    fn regenerate<'a>(&'a self, _: Slot, _: Option<&'a Secret>, _: &'a mut Calls) -> Answer<'a, Regenerated> {
+        Box::pin(std::future::pending())
+    }
+
+    fn poll<'a>(&'a self, _: &'a Operation, _: &'a mut Calls) -> Answer<'a, Progress> {
+        Box::pin(std::future::pending())
+    }
+
+    fn token<'a>(&'a self, _: Auth, _: &'a mut Calls) -> Answer<'a, ServiceToken> {
+        let value = Secret::new(b"canary-token".to_vec());
+        let (expires_unix, refresh_unix) = (self.expires_unix, self.expires_unix - 30);
+        Box::pin(async move { Ok(ServiceToken { value, expires_unix, refresh_unix, ahead: None }) })
+    }
+}
+
+struct Fake(Arc<Hanging>);
+
+impl Connect for Fake {
+    fn connect(&mut self, _: &Config, _: &Service) -> Option<Arc<dyn ControlPlane>> {
+        Some(Arc::clone(&self.0) as _)
+    }
+
+    fn forget_all_but(&mut self, _: &Config) {}
+}
+
+#[tokio::test]
+async fn a_token_leaves_at_its_end_however_long_a_call_takes_and_whatever_is_reloaded() {
+    for reload in [false, true] {
+        let world = World::start().await;
+        let clock = Clock::manual(1_800_000_000);
+        let gate = TestGate::start_with(config(&world, &[("aks-token", Kind::Aks)]), clock.clone());
+        let plane = Arc::new(Hanging { asked: 0.into(), expires_unix: 1_800_000_060 });
+        let attending = tokio::spawn(azure::attend(Arc::clone(&gate.gate), Fake(plane)));
+        let ready = || gate.gate.ready().ready;
+        eventually("it is found", ready).await;
+        if reload {
+            // The identity changes: another task looks after the same service, with a token that it did not fetch.
+            gate.reload(false, |config| config.identities[0].endpoint = TokenEndpoint::V1).await.unwrap();
+            assert!(ready(), "what is still good stays");
+        }
+        for _ in 0..59 {
+            clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(ready());
+        }
+        clock.advance(Duration::from_secs(2));
+        eventually("it is withheld", || !ready()).await;
+        attending.abort();
+    }
 }

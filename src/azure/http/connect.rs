@@ -42,14 +42,15 @@ pub(super) enum ConnectError {
 /// The answer of a proxy to CONNECT: status line and fields.
 const LONGEST_HEAD: usize = 8 << 10;
 
-pub(super) async fn connect(
+/// Connects. `tls` is asked for where TLS is spoken.
+pub(super) async fn connect<'t>(
     url: &Url,
     proxy: Option<&Intercept>,
-    tls: &TlsConnector,
+    tls: impl Fn() -> &'t TlsConnector,
 ) -> Result<(Box<dyn Stream>, Form), ConnectError> {
     let Some(proxy) = proxy else {
         let stream = tcp(url.host(), url.port()).await.map_err(ConnectError::Unreachable)?;
-        return Ok((secure(url, stream, tls).await?, Form::Origin));
+        return Ok((secure(url, stream, &tls).await?, Form::Origin));
     };
     let address = proxy.uri();
     let is_tls = match address.scheme_str() {
@@ -66,13 +67,13 @@ pub(super) async fn connect(
     let port = address.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
     let by_proxy = |why: String| ConnectError::Unreachable(format!("by the proxy {host}:{port}: {why}"));
     let stream = tcp(host, port).await.map_err(by_proxy)?;
-    let mut stream: Box<dyn Stream> = if is_tls { handshake(host, stream, tls).await? } else { Box::new(stream) };
+    let mut stream: Box<dyn Stream> = if is_tls { handshake(host, stream, tls()).await? } else { Box::new(stream) };
     let authorization = proxy.basic_auth().cloned();
     if !url.is_tls() {
         return Ok((stream, Form::Absolute(authorization)));
     }
     tunnel(&mut stream, url, authorization.as_ref()).await.map_err(by_proxy)?;
-    Ok((secure(url, stream, tls).await?, Form::Origin))
+    Ok((secure(url, stream, &tls).await?, Form::Origin))
 }
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, String> {
@@ -82,12 +83,12 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, String> {
     Ok(stream)
 }
 
-async fn secure<S: Stream + 'static>(
+async fn secure<'t, S: Stream + 'static>(
     url: &Url,
     stream: S,
-    tls: &TlsConnector,
+    tls: &impl Fn() -> &'t TlsConnector,
 ) -> Result<Box<dyn Stream>, ConnectError> {
-    if url.is_tls() { handshake(url.host(), stream, tls).await } else { Ok(Box::new(stream)) }
+    if url.is_tls() { handshake(url.host(), stream, tls()).await } else { Ok(Box::new(stream)) }
 }
 
 async fn handshake<S: Stream + 'static>(

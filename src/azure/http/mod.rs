@@ -137,7 +137,7 @@ impl Http {
                     (reply.status, retry::Outcome::Answered(reply.status, reply.retry_after))
                 }
                 Err(Fault::Unreachable { .. }) => (0, retry::Outcome::NotSent),
-                Err(Fault::Untrusted { .. }) => (0, retry::Outcome::Hopeless),
+                Err(Fault::Untrusted { .. } | Fault::Malformed { .. }) => (0, retry::Outcome::Hopeless),
                 Err(_) => (0, retry::Outcome::Unanswered),
             };
             tracing::debug!(
@@ -169,7 +169,7 @@ impl Http {
         // What stays on this machine needs nobody in between.
         let direct = request.reach == Reach::Host || request.url.is_loopback();
         let proxy = if direct { None } else { self.0.proxies.0.intercept(&request.url.to_uri()) };
-        let connecting = connect::connect(&request.url, proxy.as_ref(), self.tls());
+        let connecting = connect::connect(&request.url, proxy.as_ref(), || self.tls());
         let (stream, form) = match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(ConnectError::Unreachable(why))) => return Err(unreachable(why)),

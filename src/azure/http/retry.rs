@@ -38,7 +38,7 @@ pub(super) enum Outcome {
     Answered(u16, Option<Duration>),
     /// Before anything was sent.
     NotSent,
-    /// Before anything was sent, and it will end so again.
+    /// So that it will end the same way again.
     Hopeless,
     /// After something may have been sent.
     Unanswered,

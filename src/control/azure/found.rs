@@ -9,7 +9,8 @@ use crate::{
         service::{Auth, ControlPlane},
         url::Url,
     },
-    config::model::{Credential, Service, UpstreamUrl},
+    clock::Clock,
+    config::model::{Credential, Service, Token, UpstreamUrl},
 };
 
 /// A service that was found.
@@ -53,7 +54,7 @@ impl TokenTimes {
 pub async fn find(
     plane: &dyn ControlPlane,
     service: &Service,
-    now_unix: u64,
+    clock: &Clock,
     calls: &mut Calls,
 ) -> Result<Found, Error> {
     let description = plane.describe(calls).await?;
@@ -72,13 +73,15 @@ pub async fn find(
         }
         Auth::Token | Auth::Entra => {
             let token = plane.token(auth, calls).await?;
+            let now_unix = clock.unix_seconds();
             let times = TokenTimes { good_for: token.good_for(now_unix), refresh_in: token.refresh_in(now_unix) };
             if times.good_for.is_zero() {
                 let doing = format!("use {}", service.name);
                 let error = Error::unusable(doing, "the token that was fetched has expired by this machine's clock");
                 return Err(error.advise("set the clock: it differs by more than ten minutes from Azure's"));
             }
-            (Credential::Token(token.value), Some(times))
+            let token = Token { value: token.value, expires: clock.now() + times.good_for };
+            (Credential::Token(token), Some(times))
         }
     };
     Ok(Found { upstream, auth, credential, token })

@@ -2,7 +2,7 @@
 //!
 //! `run` starts [`attend`] and lives no longer than it. Each service has a task of its own, so that one endpoint's trouble delays no
 //! other's. What a task learns reaches the data plane through [`Gate::publish_found`] and in no other way. The renewal of
-//! tokens before they are due, healing and rotation take the place of [`attend_one`]'s inside later; the seam is
+//! tokens before they are due, healing and rotation take the place of [`Attendance`]'s inside later; the seam is
 //! [`Connect`] on the one side and [`Gate`] on the other.
 
 mod backoff;
@@ -22,7 +22,8 @@ pub use self::{
 use super::gate::Gate;
 use crate::{
     azure::{calls::Calls, identity::Identity, service::ControlPlane},
-    config::model::{Config, Service, Workspace},
+    clock::{Clock, Moment},
+    config::model::{Config, Credential, Service, Workspace},
     random,
 };
 
@@ -65,8 +66,16 @@ pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect) -> anyhow::Result<
                         old.abort();
                     }
                     let Some(plane) = azure.connect(&config, service) else { continue };
-                    let task = attend_one(Arc::clone(&gate), endpoint.name.clone(), service.clone(), plane);
-                    let task = tasks.spawn(task);
+                    let attendance = Attendance {
+                        endpoint: endpoint.name.clone(),
+                        service: service.clone(),
+                        plane,
+                        expires: match &endpoint.credential {
+                            Credential::Token(token) => Some(token.expires),
+                            Credential::None | Credential::Awaited | Credential::Keys { .. } => None,
+                        },
+                    };
+                    let task = tasks.spawn(attendance.go_on(Arc::clone(&gate)));
                     attended.insert(endpoint.name.clone(), (spec, task));
                 }
             }
@@ -86,59 +95,78 @@ pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect) -> anyhow::Result<
     }
 }
 
-/// Finds a service, publishes what was found, and begins again when its token is due; for ever.
-async fn attend_one(
-    gate: Arc<Gate>,
+/// One service, looked after.
+struct Attendance {
     endpoint: String,
     service: Service,
     plane: Arc<dyn ControlPlane>,
-) -> std::convert::Infallible {
-    let clock = gate.clock().clone();
-    let mut backoff = Backoff::default();
-    // When what is published must no longer be attached.
-    let mut expires = None;
-    loop {
-        let mut calls = Calls::default();
-        let found = find(&*plane, &service, clock.unix_seconds(), &mut calls).await;
-        let now = clock.now();
-        let pause = match found {
-            Ok(found) => {
-                expires = found.token.map(|token| now + token.good_for);
-                let again = found.token.map(TokenTimes::look_again);
-                tracing::info!(endpoint, service = %service.name, auth = found.auth.word(), %calls, "found");
-                match gate.publish_found(&endpoint, &service, found).await {
-                    Ok(()) => {
-                        backoff = Backoff::default();
-                        // Keys are read once: nothing is to be done until a reload.
-                        match again {
-                            Some(pause) => pause,
-                            None => std::future::pending().await,
+    /// When what is published must no longer be attached, whoever published it.
+    expires: Option<Moment>,
+}
+
+impl Attendance {
+    /// Finds the service, publishes what was found, and begins again when its token is due; for ever.
+    async fn go_on(self, gate: Arc<Gate>) -> std::convert::Infallible {
+        let Self { endpoint, service, plane, mut expires } = self;
+        let clock = gate.clock().clone();
+        let mut backoff = Backoff::default();
+        loop {
+            let mut calls = Calls::default();
+            // However long it takes: a token that is still attached leaves at its very end.
+            let found = tokio::select! {
+                found = find(&*plane, &service, &clock, &mut calls) => found,
+                () = until(&clock, expires) => {
+                    gate.withhold(&endpoint, &service).await;
+                    expires = None;
+                    continue;
+                }
+            };
+            let now = clock.now();
+            let pause = match found {
+                Ok(found) => {
+                    let good_until = found.token.map(|token| now + token.good_for);
+                    let again = found.token.map(TokenTimes::look_again);
+                    tracing::info!(endpoint, service = %service.name, auth = found.auth.word(), %calls, "found");
+                    match gate.publish_found(&endpoint, &service, found).await {
+                        Ok(()) => {
+                            expires = good_until;
+                            backoff = Backoff::default();
+                            // Keys are read once: nothing is to be done until a reload.
+                            match again {
+                                Some(pause) => pause,
+                                None => std::future::pending().await,
+                            }
+                        }
+                        Err(why) => {
+                            tracing::error!(endpoint, service = %service.name, why, "what was found cannot be served");
+                            gate.note_reason(&endpoint, &service, why);
+                            backoff.next(None, dice())
                         }
                     }
-                    Err(why) => {
-                        tracing::error!(endpoint, service = %service.name, why, "what was found cannot be served");
-                        gate.note_reason(&endpoint, &service, why);
-                        backoff.next(None, dice())
-                    }
+                }
+                Err(error) => {
+                    let pause = backoff.next(Some(&error), dice());
+                    tracing::warn!(endpoint, service = %service.name, %error, %calls, again_in = ?pause, "not found");
+                    gate.note_reason(&endpoint, &service, error.to_string());
+                    pause
+                }
+            };
+            tokio::select! {
+                () = clock.sleep(pause) => {}
+                () = until(&clock, expires) => {
+                    gate.withhold(&endpoint, &service).await;
+                    expires = None;
                 }
             }
-            Err(error) => {
-                let pause = backoff.next(Some(&error), dice());
-                tracing::warn!(endpoint, service = %service.name, %error, %calls, again_in = ?pause, "not found");
-                gate.note_reason(&endpoint, &service, error.to_string());
-                pause
-            }
-        };
-        // A token that is still attached leaves at its very end, whatever the backoff says.
-        match expires {
-            Some(end) if end <= now + pause => {
-                clock.sleep(end.since(now)).await;
-                gate.withhold(&endpoint, &service).await;
-                expires = None;
-                clock.sleep((now + pause).since(end)).await;
-            }
-            Some(_) | None => clock.sleep(pause).await,
         }
+    }
+}
+
+/// Waits for a moment; for ever where there is none.
+async fn until(clock: &Clock, moment: Option<Moment>) {
+    match moment {
+        Some(moment) => clock.sleep(moment.since(clock.now())).await,
+        None => std::future::pending().await,
     }
 }
 
