@@ -1,4 +1,4 @@
-//! Endpoints that are services of Azure's: found, read once, published; and found again after each reload that changes them.
+//! Endpoints that are services of Azure's: found, read once, published; and looked at again with each reload.
 //!
 //! `run` starts [`attend`] and lives no longer than it. Each service has a task of its own, so that one endpoint's trouble delays no
 //! other's. What a task learns reaches the data plane through [`Gate::publish_found`] and in no other way. The renewal of
@@ -9,10 +9,10 @@ mod backoff;
 mod clients;
 mod found;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::bail;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use self::backoff::Backoff;
 pub use self::{
@@ -21,27 +21,11 @@ pub use self::{
 };
 use super::gate::Gate;
 use crate::{
-    azure::{calls::Calls, identity::Identity, service::ControlPlane},
+    azure::{calls::Calls, service::ControlPlane},
     clock::{Clock, Moment},
-    config::model::{Config, Credential, Service, Workspace},
+    config::model::{Credential, Service},
     random,
 };
-
-/// Everything that decides whether a service has to be found anew.
-#[derive(Debug, Clone, PartialEq)]
-struct Spec {
-    service: Service,
-    workspace: Workspace,
-    identity: Identity,
-}
-
-impl Spec {
-    fn of(config: &Config, service: &Service) -> Option<Self> {
-        let workspace = config.workspaces.iter().find(|workspace| workspace.name == service.workspace)?;
-        let identity = config.identities.iter().find(|identity| identity.name == workspace.identity)?;
-        Some(Self { service: service.clone(), workspace: workspace.clone(), identity: identity.clone() })
-    }
-}
 
 /// Looks after every service, until the gate ends.
 ///
@@ -49,38 +33,22 @@ impl Spec {
 /// Where a task ended, which must live as long as its endpoint.
 pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
-    let mut attended: HashMap<String, (Spec, AbortHandle)> = HashMap::new();
     loop {
         let config = gate.in_force();
-        let mut before = std::mem::take(&mut attended);
         for endpoint in &config.endpoints {
             let Some(service) = &endpoint.service else { continue };
-            let Some(spec) = Spec::of(&config, service) else { continue };
-            match before.remove(&endpoint.name) {
-                // One that is not ready is looked for at once: whoever reloads has mended something.
-                Some((same, task)) if same == spec && endpoint.is_ready() => {
-                    attended.insert(endpoint.name.clone(), (same, task));
-                }
-                other => {
-                    if let Some((_, old)) = other {
-                        old.abort();
-                    }
-                    let Some(plane) = azure.connect(&config, service) else { continue };
-                    let attendance = Attendance {
-                        endpoint: endpoint.name.clone(),
-                        service: service.clone(),
-                        plane,
-                        expires: match &endpoint.credential {
-                            Credential::Token(token) => Some(token.expires),
-                            Credential::None | Credential::Awaited | Credential::Keys { .. } => None,
-                        },
-                    };
-                    let task = tasks.spawn(attendance.go_on(Arc::clone(&gate)));
-                    attended.insert(endpoint.name.clone(), (spec, task));
-                }
-            }
+            let Some(plane) = azure.connect(&config, service) else { continue };
+            let attendance = Attendance {
+                endpoint: endpoint.name.clone(),
+                service: service.clone(),
+                plane,
+                expires: match &endpoint.credential {
+                    Credential::Token(token) => Some(token.expires),
+                    Credential::None | Credential::Awaited | Credential::Keys { .. } => None,
+                },
+            };
+            tasks.spawn(attendance.go_on(Arc::clone(&gate)));
         }
-        before.into_values().for_each(|(_, task)| task.abort());
         azure.forget_all_but(&config);
         loop {
             tokio::select! {
@@ -92,6 +60,9 @@ pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect) -> anyhow::Result<
                 },
             }
         }
+        // Whoever reloads has changed or mended something, here or at Azure: everything is looked at anew, and what was known is
+        // served meanwhile.
+        tasks.abort_all();
     }
 }
 

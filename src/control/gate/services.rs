@@ -31,11 +31,15 @@ impl Gate {
     /// Where it cannot be served; what is in force stays.
     pub async fn publish_found(&self, endpoint: &str, service: &Service, found: Found) -> Result<(), String> {
         let Found { upstream, credential, .. } = found;
-        self.change(endpoint, service, |endpoint| {
-            endpoint.upstreams = vec![upstream];
-            endpoint.credential = credential;
-        })
-        .await?;
+        let upstreams = vec![upstream];
+        let same = |endpoint: &Endpoint| endpoint.upstreams == upstreams && endpoint.credential == credential;
+        if !self.in_force().endpoints.iter().any(|one| one.name == endpoint && same(one)) {
+            self.change(endpoint, service, |endpoint| {
+                endpoint.upstreams = upstreams;
+                endpoint.credential = credential;
+            })
+            .await?;
+        }
         self.facts().reasons.remove(endpoint);
         Ok(())
     }

@@ -1,7 +1,6 @@
-//! `scoregate keys show|regen`: a service's two keys, without a running gate.
+//! `scoregate keys regen`: one regenerate, locked against every other process with this state directory, read back until it shows.
 //!
-//! `regen` is one regenerate, locked against every other process with this state directory, read back until it shows. Keys under
-//! traffic are another matter: while a gate runs with this state directory it refuses.
+//! Keys under traffic are another matter: while a gate runs with this state directory it refuses.
 
 use std::{
     io::{self, BufRead, IsTerminal},
@@ -10,22 +9,25 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{
-    Global, Output, OutputArgs,
-    azure::{self, Chosen, Progress},
-    config_path::ConfigPath,
-    exit::{Exit, Stop},
-    output, table,
-    wait::wait,
+    super::{
+        Output, OutputArgs,
+        azure::{self, Chosen, Progress},
+        config_path::ConfigPath,
+        exit::{Exit, Stop},
+        output,
+        wait::wait,
+    },
+    has_keys, salt, word,
 };
 use crate::{
     azure::{
         calls::Calls,
         error::Error,
-        service::{Auth, KeyPair, Regenerated, operation, slot_word},
+        service::{KeyPair, Regenerated, operation, slot_word},
     },
     clock::Clock,
     config::{
@@ -36,7 +38,7 @@ use crate::{
     control::{
         admin::places::Fallbacks,
         fingerprint::fingerprint,
-        state::{self, Busy, Leave, Salt},
+        state::{Busy, Leave},
     },
     secret::Secret,
 };
@@ -49,29 +51,8 @@ const OPERATION_PATIENCE: Duration = Duration::from_secs(30 * 60);
 const READ_EVERY: Duration = Duration::from_secs(5);
 const READ_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-#[derive(Debug, Subcommand)]
-pub(super) enum KeysCommand {
-    /// Show what tells a service's keys apart, and the keys themselves with --reveal
-    Show(ShowArgs),
-    /// Make one of a service's keys anew; whoever uses the old one is refused from then on
-    Regen(RegenArgs),
-}
-
 #[derive(Debug, Args)]
-pub(super) struct ShowArgs {
-    /// Which endpoint of the configuration
-    endpoint: String,
-    #[command(flatten)]
-    config: ConfigPath,
-    /// Show the keys themselves
-    #[arg(long)]
-    reveal: bool,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RegenArgs {
+pub(in crate::cli) struct RegenArgs {
     /// Which endpoint of the configuration
     endpoint: String,
     /// Which of its keys
@@ -97,7 +78,7 @@ pub(super) struct RegenArgs {
 
 /// `primary` or `secondary`, in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum SlotWord {
+pub(in crate::cli) enum SlotWord {
     /// The first key.
     Primary,
     /// The second key.
@@ -113,89 +94,6 @@ impl From<SlotWord> for Slot {
     }
 }
 
-const fn word(slot: Slot) -> &'static str {
-    match slot {
-        Slot::Primary => "primary",
-        Slot::Secondary => "secondary",
-    }
-}
-
-pub(super) fn run(command: KeysCommand, global: &Global) -> Result<(), Stop> {
-    let _log = azure::log(global);
-    match command {
-        KeysCommand::Show(args) => show(args),
-        KeysCommand::Regen(args) => regen(args),
-    }
-}
-
-#[derive(Serialize)]
-struct Shown {
-    endpoint: String,
-    service: String,
-    slots: Vec<ShownSlot>,
-}
-
-#[derive(Serialize)]
-struct ShownSlot {
-    slot: &'static str,
-    fingerprint: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-}
-
-fn show(args: ShowArgs) -> Result<(), Stop> {
-    let mut clients = azure::clients();
-    let chosen = azure::choose(args.config, &args.endpoint, &mut clients)?;
-    let salt = salt(&chosen.config)?;
-    let mut calls = Calls::default();
-    let keys = wait(async {
-        has_keys(&chosen, &mut calls).await?;
-        chosen.plane.list_keys(&mut calls).await.map_err(|error| azure::stop(&error))
-    })?;
-    let slots = [Slot::Primary, Slot::Secondary].map(|slot| ShownSlot {
-        slot: word(slot),
-        fingerprint: fingerprint(&salt, keys.of(slot)),
-        key: args.reveal.then(|| String::from_utf8_lossy(keys.of(slot).expose_bytes()).into_owned()),
-    });
-    let shown = Shown { endpoint: args.endpoint, service: chosen.service.name.to_string(), slots: slots.into() };
-    match args.output.output {
-        Output::Json => output::print_json(&shown),
-        Output::Text => output::print(&text(&shown)),
-    }
-}
-
-fn text(shown: &Shown) -> String {
-    let rows: Vec<_> = shown
-        .slots
-        .iter()
-        .map(|slot| {
-            let key = slot.key.clone().unwrap_or_else(|| "shown with --reveal".to_owned());
-            [shown.endpoint.clone(), slot.slot.to_owned(), slot.fingerprint.clone(), key]
-        })
-        .collect();
-    let table = table::render(["ENDPOINT", "SLOT", "FINGERPRINT", "KEY"], &rows);
-    format!("{}\n{}\n", shown.service, table.trim_end())
-}
-
-/// Whether it is a service with keys at all.
-async fn has_keys(chosen: &Chosen, calls: &mut Calls) -> Result<(), Stop> {
-    let description = chosen.plane.describe(calls).await.map_err(|error| azure::stop(&error))?;
-    let has = match chosen.service.auth.or(description.auth) {
-        Some(Auth::Key) | None => return Ok(()),
-        Some(Auth::Token) => "tokens of Azure ML's: `scoregate token`",
-        Some(Auth::Entra) => "tokens of the identity provider's: `scoregate token`",
-        Some(Auth::Open) => "nothing: it is open",
-    };
-    Err(Stop::new(Exit::Refused, format_args!("{} has no keys; it has {has}", chosen.service.name)))
-}
-
-/// The salt of the state directory, so that what is shown here is what `status` of a gate shows.
-fn salt(config: &Config) -> Result<Salt, Stop> {
-    let dirs = Fallbacks::from_env().state_dirs(&config.state_dir);
-    let kept = state::first_usable(&dirs).ok().and_then(|dir| Salt::of(&dir).ok());
-    kept.map_or_else(|| Salt::fresh().map_err(Stop::failed), Ok)
-}
-
 #[derive(Serialize)]
 struct Done {
     endpoint: String,
@@ -207,7 +105,7 @@ struct Done {
     dry_run: bool,
 }
 
-fn regen(args: RegenArgs) -> Result<(), Stop> {
+pub(super) fn run(args: RegenArgs) -> Result<(), Stop> {
     let slot = Slot::from(args.slot);
     let value = args.set_key_from.as_deref().map(read_key).transpose()?;
     let mut clients = azure::clients();
@@ -280,8 +178,8 @@ fn leave(config: &Config, id: &str) -> Result<Leave, Stop> {
     Leave::ask(&dirs, id).map_err(|busy| {
         let advice = match busy {
             Busy::Gate(_) => {
-                ": change its active key first (`active`, `scoregate reload --drained`), and regenerate the other in Azure's \
-                 portal or with `az`; changing keys through a running gate comes with rotation"
+                ": changing keys through a running gate comes with rotation; until then attach the other key (`active`, \
+                 `scoregate reload --drained`), regenerate this one in Azure's portal or with `az`, and `scoregate reload`"
             }
             Busy::Service(_) => ": wait until it has ended",
             Busy::Unknown(..) | Busy::NoDirectory(_) => ": name one that can be used in `state_dir`",
