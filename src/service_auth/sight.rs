@@ -15,7 +15,7 @@ pub struct Sight {
 #[derive(Debug, Clone)]
 struct Learned {
     value: KeyValue,
-    /// What is on its way, oldest first; its moments never decrease.
+    /// What is on its way, in the order in which it was told. Nothing overtakes what was told before it.
     coming: VecDeque<(Moment, KeyValue)>,
 }
 
@@ -33,7 +33,6 @@ impl Sight {
             Slot::Primary => &mut self.primary,
             Slot::Secondary => &mut self.secondary,
         };
-        let from = learned.coming.back().map_or(from, |(last, _)| from.max(*last));
         learned.coming.push_back((from, value));
     }
 

@@ -101,20 +101,29 @@ impl<T> Pipe for T {}
 
 #[tokio::test]
 async fn the_first_port_and_the_admin_s_can_be_chosen() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ports.json");
-    let (listen, admin_text) = (free.to_string(), admin.to_string());
-    let mut child = start(&["--listen", &listen, "--admin", &admin_text, "--port-file", file.to_str().unwrap()]);
-    let ports = until("the port file", || std::fs::read_to_string(&file).ok()).await;
-    assert!(
-        ports.contains(&format!("\"entra\": \"http://{free}\""))
-            && ports.contains(&format!("\"admin\": \"http://{admin}\""))
-    );
-    assert!(!ports.contains("_tls") && !ports.contains("ca_file"));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // A port that is free now may be taken when it is asked for: another is tried then.
+    for _ in 0..20 {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let (listen, admin) = (free(), free());
+        let mut child = start(&["--listen", &listen, "--admin", &admin, "--port-file", file.to_str().unwrap()]);
+        let ports = until("the port file, or the end", || match std::fs::read_to_string(&file) {
+            Ok(ports) => Some(Some(ports)),
+            Err(_) => child.try_wait().unwrap().map(|_| None),
+        });
+        let Some(ports) = ports.await else {
+            assert!(read(&mut child.stderr).contains("cannot listen on"));
+            continue;
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(ports.contains(&format!("\"entra\": \"http://{listen}\"")), "{ports}");
+        assert!(ports.contains(&format!("\"admin\": \"http://{admin}\"")), "{ports}");
+        assert!(!ports.contains("_tls") && !ports.contains("ca_file"));
+        return;
+    }
+    panic!("no port was free");
 }
 
 #[tokio::test]

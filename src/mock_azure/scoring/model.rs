@@ -45,42 +45,57 @@ const MAX_WAIT: f64 = 3_600.0;
 
 /// Answers a request that was let in. `rest`: the path below the service's base.
 pub(super) async fn answer(request: Request<Incoming>, rest: &str) -> Response {
-    let ids = match Ids::read(request.headers()) {
-        Ok(ids) => ids,
-        Err(text) => {
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    if let Some(status) = unrouted(rest, request.method()) {
+        // The server's router refuses these before anything looks at ids.
+        super::drain(request).await;
+        let text = if status == StatusCode::NOT_FOUND {
+            "The requested URL was not found on the server."
+        } else {
+            "Method not allowed"
+        };
+        return failed(trouble::message(status, text), false);
+    }
+    let ids = Ids::read(request.headers());
+    let response = match &ids.too_long {
+        Some(text) => {
             super::drain(request).await;
-            return failed(trouble::message(status, &text), false);
+            failed(trouble::message(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text), false)
         }
+        None => route(request, rest).await,
     };
-    let response = route(request, rest).await;
     ids.put_on(with(response, "x-ms-server-version", SERVER_VERSION))
+}
+
+/// Why there is nothing for a request.
+fn unrouted(rest: &str, method: &Method) -> Option<StatusCode> {
+    let methods: &[Method] = match rest {
+        "" | "swagger.json" => &[Method::GET, Method::HEAD, Method::OPTIONS],
+        "score" => &[Method::GET, Method::POST, Method::OPTIONS, Method::HEAD],
+        "sse" => &[Method::GET, Method::POST],
+        "ws" => &[Method::GET, Method::CONNECT],
+        "echo" | "slow" | "status" => return None,
+        _ => return Some(StatusCode::NOT_FOUND),
+    };
+    (!methods.contains(method)).then_some(StatusCode::METHOD_NOT_ALLOWED)
 }
 
 async fn route(request: Request<Incoming>, rest: &str) -> Response {
     let method = request.method().clone();
     match (rest, &method) {
-        ("", &Method::GET) => Response::new(Body::from("Healthy")),
-        ("score", &Method::POST) => score(request).await,
         ("score", &Method::OPTIONS) => {
             super::drain(request).await;
-            // What AMLResponse makes of an empty text.
-            failed(json_body(&json!("")), false)
+            failed(with(Response::new(Body::empty()), "content-type", "text/html; charset=utf-8"), false)
         }
-        ("swagger.json", &Method::GET) => swagger(&Form::of_query(request.uri())),
+        ("score", _) => score(request).await,
+        ("swagger.json", _) => swagger(&Form::of_query(request.uri())),
         ("echo", _) => echo(request).await,
-        ("sse", &Method::GET | &Method::POST) => events(request).await,
-        ("ws", &Method::GET | &Method::CONNECT) => websocket::accept(request),
+        ("sse", _) => events(request).await,
+        ("ws", _) => websocket::accept(request),
         ("slow", _) => slow(request).await,
         ("status", _) => status(request).await,
-        ("" | "score" | "swagger.json" | "sse" | "ws", _) => {
-            super::drain(request).await;
-            failed(trouble::message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), false)
-        }
         _ => {
             super::drain(request).await;
-            let text = "The requested URL was not found on the server.";
-            failed(trouble::message(StatusCode::NOT_FOUND, text), false)
+            with(Response::new(Body::from("Healthy")), "content-type", "text/html; charset=utf-8")
         }
     }
 }
@@ -334,36 +349,46 @@ async fn status(request: Request<Incoming>) -> Response {
 }
 
 /// The ids of a request, as the container server reads and tells them back.
+#[derive(Default)]
 struct Ids {
-    request: String,
-    client: String,
-    legacy: String,
+    request: Option<String>,
+    client: Option<String>,
+    legacy: Option<String>,
+    /// What is said where one of them is too long; those after it are not looked at.
+    too_long: Option<String>,
 }
 
 impl Ids {
-    fn read(headers: &HeaderMap) -> Result<Self, String> {
-        let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    fn read(headers: &HeaderMap) -> Self {
+        let text = |name: &str| {
+            let value = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            value.filter(|text| !text.is_empty())
+        };
         let request = text("x-request-id").unwrap_or_else(|| guid(random::bytes().unwrap_or_default()));
         if request.len() > ID_LIMIT {
-            return Err(format!("x-request-id must not exceed {ID_LIMIT} characters"));
+            let too_long = Some(format!("x-request-id must not exceed {ID_LIMIT} characters"));
+            return Self { too_long, ..Self::default() };
         }
-        let client = text("x-ms-client-request-id").unwrap_or_default();
-        let legacy = text("x-ms-request-id").unwrap_or_default();
-        let (client, legacy) = match (client.is_empty(), legacy.is_empty()) {
-            (true, false) => (legacy.clone(), legacy),
-            (false, true) => (client.clone(), client),
-            (true, true) => (client, request.clone()),
-            (false, false) => (client, legacy),
-        };
-        if client.len() > ID_LIMIT || legacy.len() > ID_LIMIT {
-            return Err(format!("x-ms-request-id and x-ms-client-request-id must not exceed {ID_LIMIT} characters"));
+        let (client, legacy) = (text("x-ms-client-request-id"), text("x-ms-request-id"));
+        let client = client.or_else(|| legacy.clone());
+        let legacy = legacy.or_else(|| client.clone()).unwrap_or_else(|| request.clone());
+        if legacy.len() > ID_LIMIT || client.as_ref().is_some_and(|client| client.len() > ID_LIMIT) {
+            let text = format!("x-ms-request-id and x-ms-client-request-id must not exceed {ID_LIMIT} characters");
+            return Self { request: Some(request), too_long: Some(text), ..Self::default() };
         }
-        Ok(Self { request, client, legacy })
+        Self { request: Some(request), client, legacy: Some(legacy), too_long: None }
     }
 
-    fn put_on(&self, response: Response) -> Response {
-        let response = with(response, "x-request-id", &self.request);
-        let response = with(response, "x-ms-request-id", &self.legacy);
-        if self.client.is_empty() { response } else { with(response, "x-ms-client-request-id", &self.client) }
+    fn put_on(&self, mut response: Response) -> Response {
+        for (name, value) in [
+            ("x-request-id", &self.request),
+            ("x-ms-request-id", &self.legacy),
+            ("x-ms-client-request-id", &self.client),
+        ] {
+            if let Some(value) = value {
+                response = with(response, name, value);
+            }
+        }
+        response
     }
 }

@@ -19,6 +19,8 @@ use crate::{
 
 /// Values of a slot whose age is still told.
 const MAX_HISTORY: usize = 256;
+/// Ages from here on are counted as one.
+const MAX_AGE: usize = 9;
 /// Operations that can still be asked for.
 const MAX_OPERATIONS: usize = 1_000;
 
@@ -245,7 +247,7 @@ impl Service {
             && let Ok(value) = presented.value()
         {
             let (slot, age) = self.age(value);
-            counts.push(Count::Value { slot, age, accepted });
+            counts.push(Count::Value { slot, age: age.min(MAX_AGE), accepted });
         }
         match verdict {
             Ok(Accepted::Token(claims)) if tick.unix < claims.refresh_by => counts.push(Count::Token("fresh")),
