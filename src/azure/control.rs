@@ -1,6 +1,6 @@
 //! A request to Azure's control plane: the resource manager's or the regional model management's, with our token on it.
 //!
-//! `workspace` and `service` send everything through [`Control::call`]. A token that is refused is replaced once, and only if it
+//! `workspace` and `service` send everything through `Control::call`. A token that is refused is replaced once, and only if it
 //! was not fetched for this very request; a missing role is named with the file that has it.
 
 use std::sync::Arc;

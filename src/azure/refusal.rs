@@ -1,7 +1,7 @@
 //! What Azure says when it refuses, in the five shapes it says it in, as one code and one line.
 //!
 //! `http` reads every answer outside 2xx with it. Nothing of a body is shown but the message of a known shape, and of that
-//! no control character, nothing beyond [`LONGEST`], and none of the secrets that were sent.
+//! no control character, nothing beyond `LONGEST`, and none of the secrets that were sent.
 
 use std::fmt;
 

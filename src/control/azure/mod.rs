@@ -2,7 +2,7 @@
 //!
 //! `run` starts [`attend`] and lives no longer than it. Each service has a task of its own, so that one endpoint's trouble delays no
 //! other's. What a task learns reaches the data plane through [`Gate::publish_found`] and in no other way. The renewal of
-//! tokens before they are due, healing and rotation take the place of [`Attendance`]'s inside later; the seam is
+//! tokens before they are due, healing and rotation take the place of `Attendance`'s inside later; the seam is
 //! [`Connect`] on the one side and [`Gate`] on the other.
 
 mod backoff;
