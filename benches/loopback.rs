@@ -17,6 +17,7 @@ use scoregate::{
         gate::{Gate, Parts},
         listening::Sockets,
         names::SystemNames,
+        state::Salt,
     },
     telemetry::access_log::AccessLog,
 };
@@ -57,6 +58,7 @@ fn gate(upstream: SocketAddr) -> (Arc<Gate>, SocketAddr) {
         sockets,
         clock: Clock::system(),
         access,
+        salt: Salt::fresh().unwrap(),
         logs: None,
         resolver: Arc::new(SystemNames),
     })

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use tokio::sync::Notify;
+
 /// A point on the monotonic clock: microseconds since the clock was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(u64);
@@ -62,7 +64,7 @@ pub struct Clock(Source);
 #[derive(Debug, Clone)]
 enum Source {
     System { origin: Instant },
-    Manual { micros: Arc<AtomicU64>, unix_origin: u64 },
+    Manual { micros: Arc<AtomicU64>, moved: Arc<Notify>, unix_origin: u64 },
 }
 
 impl Clock {
@@ -76,13 +78,30 @@ impl Clock {
     /// A clock that stands still until [`Clock::advance`].
     #[must_use]
     pub fn manual(unix_origin: u64) -> Self {
-        Self(Source::Manual { micros: Arc::new(AtomicU64::new(0)), unix_origin })
+        Self(Source::Manual { micros: Arc::default(), moved: Arc::default(), unix_origin })
     }
 
     /// Moves a manual clock; does nothing to the system's.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual { micros, .. } = &self.0 {
+        if let Source::Manual { micros, moved, .. } = &self.0 {
             micros.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            moved.notify_waiters();
+        }
+    }
+
+    /// Waits. On a manual clock until it was advanced so far: for pauses that somebody chose (backoff, polling), never for
+    /// deadlines of real IO, which take real time whatever a test does to the clock.
+    pub async fn sleep(&self, pause: Duration) {
+        let Source::Manual { moved, .. } = &self.0 else { return tokio::time::sleep(pause).await };
+        let until = self.now() + pause;
+        loop {
+            // Listening begins before the look, so that no move falls between the two.
+            let mut move_on = std::pin::pin!(moved.notified());
+            move_on.as_mut().enable();
+            if self.now() >= until {
+                return;
+            }
+            move_on.await;
         }
     }
 
@@ -103,7 +122,7 @@ impl Clock {
             Source::System { .. } => SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            Source::Manual { micros, unix_origin } => unix_origin * 1_000 + micros.load(Ordering::Relaxed) / 1_000,
+            Source::Manual { micros, unix_origin, .. } => unix_origin * 1_000 + micros.load(Ordering::Relaxed) / 1_000,
         }
     }
 
@@ -126,6 +145,20 @@ mod tests {
         clock.advance(Duration::from_secs(5));
         assert_eq!(clock.now().since(start), Duration::from_secs(5));
         assert_eq!(clock.unix_seconds(), 1_005);
+    }
+
+    #[tokio::test]
+    async fn a_sleep_on_a_manual_clock_ends_when_the_clock_got_there() {
+        let clock = Clock::manual(0);
+        let other = clock.clone();
+        let sleep = tokio::spawn(async move { other.sleep(Duration::from_secs(10)).await });
+        while !sleep.is_finished() {
+            assert!(clock.now() < Moment(11_000_000));
+            clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        assert!(clock.now() >= Moment(10_000_000));
+        clock.sleep(Duration::ZERO).await;
     }
 
     #[test]

@@ -31,5 +31,6 @@ pub mod service_auth;
 pub mod snapshot;
 pub mod telemetry;
 // -- control plane --
+pub mod azure;
 pub mod config;
 pub mod control;

@@ -12,6 +12,7 @@ use tokio::{
 use tracing::Level;
 
 use crate::{
+    azure::http::{Attempts, Http, Proxies},
     clock::Clock,
     config::{
         self,
@@ -20,10 +21,12 @@ use crate::{
     },
     control::{
         admin::{self, AdminHandle, Listening, places::Fallbacks},
+        azure::{self, Clients},
         gate::{Gate, Parts, Source},
         listening::Sockets,
         names::SystemNames,
         notify::Notify,
+        state::{self, Presence, Salt},
         threads::Death,
     },
     telemetry::{
@@ -102,17 +105,21 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let mut sockets = Sockets::default().inherit()?;
     sockets.bind(&config.listeners)?;
     let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
+    let fallbacks = Fallbacks::from_env();
+    let state = state::first_usable(&fallbacks.state_dirs(&state_dir));
+    let salt = salt(&state)?;
     let parts = Parts {
         config,
         source,
         sockets,
         clock: Clock::system(),
         access,
+        salt,
         logs: Some(log_control),
         resolver: Arc::new(SystemNames),
     };
     let (gate, deaths) = Gate::start(parts)?;
-    let fallbacks = Fallbacks::from_env();
+    let presence = tokio::spawn(announce(state));
     let listening = Listening { admin: &admin_config, health, state_dir: &state_dir, fallbacks: &fallbacks };
     let mut admin = match admin::serve(listening, Arc::new(Arc::clone(&gate))).await {
         Ok(admin) => admin,
@@ -121,14 +128,20 @@ async fn serve(options: Options) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    let mut memory = tokio::spawn(Arc::clone(&gate).watch_memory());
+    let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
+    // Its own backoff is what tries again.
+    let http = Http::new(Proxies::from_env(), gate.clock().clone(), Attempts::ONE);
+    let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http)));
+    let mut tasks = Tasks { memory, services };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
     let manager = Arc::new(Notify::from_env());
     manager.ready();
-    let outcome = supervise(&gate, &mut signals, deaths, &mut admin, &mut memory, &manager).await;
+    let outcome = supervise(&gate, &mut signals, deaths, &mut admin, &mut tasks, &manager).await;
 
-    memory.abort();
+    tasks.memory.abort();
+    tasks.services.abort();
+    presence.abort();
     admin.stop().await;
     if !access_handle.join(LAST_LINES) {
         tracing::warn!("the access log's last lines could not be written in time");
@@ -143,7 +156,7 @@ async fn supervise(
     signals: &mut Signals,
     mut deaths: mpsc::UnboundedReceiver<Death>,
     admin: &mut AdminHandle,
-    memory: &mut JoinHandle<()>,
+    tasks: &mut Tasks,
     manager: &Arc<Notify>,
 ) -> anyhow::Result<()> {
     loop {
@@ -164,7 +177,11 @@ async fn supervise(
                 let why = death.error.unwrap_or_else(|| "it panicked; the log says where".to_owned());
                 bail!("thread `{}` ended, which must live as long as the process: {why}", death.thread);
             }
-            Err(panic) = &mut *memory => bail!("the watch over memory ended: {panic}"),
+            Err(panic) = &mut tasks.memory => bail!("the watch over memory ended: {panic}"),
+            ended = &mut tasks.services => match ended {
+                Err(panic) => bail!("looking after services of Azure's ended: {panic}"),
+                Ok(ended) => return ended.context("looking after services of Azure's ended"),
+            },
             error = admin.failed() => return Err(error.context("the admin side ended, which must live as long as the process")),
         }
     }
@@ -175,6 +192,39 @@ async fn supervise(
             eprint_last("second signal: ending at once");
             std::process::exit(INTERRUPTED)
         }
+    }
+}
+
+/// Tasks that must live as long as the process.
+#[derive(Debug)]
+struct Tasks {
+    memory: JoinHandle<()>,
+    services: JoinHandle<anyhow::Result<()>>,
+}
+
+/// The salt of the state directory, so that fingerprints mean the same after a restart; else one of this process.
+fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<Salt> {
+    let fresh = || Salt::fresh().context("the system gives no randomness");
+    let Ok(dir) = state else { return fresh() };
+    Salt::of(dir).or_else(|error| {
+        tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
+        fresh()
+    })
+}
+
+/// Says that a gate runs, until the process ends. Waits, off this thread, while a key is being changed.
+async fn announce(state: Result<PathBuf, String>) {
+    let announced = match state {
+        Ok(dir) => tokio::task::spawn_blocking(move || Presence::announce(&dir)).await,
+        Err(why) => {
+            tracing::info!(why, "no state directory: nothing keeps `keys regen` from running beside this process");
+            return;
+        }
+    };
+    match announced {
+        Ok(Ok(_presence)) => std::future::pending().await,
+        Ok(Err(error)) => tracing::warn!(%error, "`keys regen` cannot be told that this process runs"),
+        Err(panic) => tracing::error!(%panic, "`keys regen` cannot be told that this process runs"),
     }
 }
 

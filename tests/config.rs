@@ -16,21 +16,32 @@ use std::{
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::{Duration, Instant, SystemTime},
 };
 
 use proptest::prelude::*;
-use scoregate::config::{
-    Loaded,
-    fault::Faults,
-    load,
-    model::{Action, CallerKind, Credential, Slot},
-    parse,
-    sources::{Env, Files, LastGood, ProcessEnv, RealFiles},
+use scoregate::{
+    azure::identity::{Kind, service_principal::Proof},
+    config::{
+        Loaded,
+        fault::Faults,
+        load,
+        model::{Action, CallerKind, Credential, Slot},
+        parse,
+        sources::{Env, Files, LastGood, ProcessEnv, RealFiles},
+    },
 };
 
 /// 2026-07-01T00:00:00Z
 const NOW: u64 = 1_782_864_000;
+
+/// An application's key and certificate in one file, as `az` writes them. Looking for primes takes long enough to do it once.
+static APP: LazyLock<String> = LazyLock::new(|| {
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let certificate = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap().self_signed(&key).unwrap();
+    key.serialize_pem() + &certificate.pem()
+});
 
 /// Files and variables that tests see.
 struct World {
@@ -70,6 +81,11 @@ impl World {
         world.file("/etc/gate/tls/internal-ca.pem", other.cert.pem());
         world.file("/etc/gate/tls/not.pem", "canary: not a certificate");
         world.file("/etc/gate/tls/broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        world.file("/etc/gate/app.pem", APP.as_str());
+        let place = |name: &str| format!(r#"{{"subscription_id":"s","resource_group":"r","workspace_name":"{name}"}}"#);
+        world.file("/etc/gate/ml/config.json", place("w"));
+        world.file("/etc/gate/.azureml/config.json", place("above"));
+        world.file("/etc/gate/secrets/principal", "canary-principal-of-this-gate\n");
         world.file("/etc/gate/tls/encrypted.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\ncanary\n");
         world
     }
@@ -205,6 +221,34 @@ fn the_example_of_keys_by_hand_reads_their_files() {
     assert_eq!(files.len(), 4);
     let CallerKind::Keys(keys) = &config.callers[0].kind else { panic!("anonymous") };
     assert_eq!(keys.len(), 1);
+}
+
+#[test]
+fn the_azure_example_names_services_and_no_addresses() {
+    let Loaded { config, files, .. } = example("azure.yaml");
+    let Kind::Application(application) = &config.identities[0].kind else { panic!("another kind") };
+    let Proof::Secret(secret) = &application.proof else { panic!("another proof") };
+    assert_eq!(secret.expose_bytes(), b"canary-principal-of-this-gate");
+    assert_eq!(config.workspaces[0].place.name, "w");
+    assert!(files.iter().any(|file| file.ends_with("ml/config.json")), "{files:?}");
+    let iris = config.endpoints.iter().find(|endpoint| endpoint.name == "iris").unwrap();
+    assert!(iris.upstreams.is_empty() && iris.credential == Credential::Awaited);
+    assert_eq!(iris.service.as_ref().unwrap().name.to_string(), "AKS service aks-service");
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn a_folder_is_searched_upwards_as_the_sdk_does() {
+    let text = "
+version: 1
+listeners: [{ name: a, address: '127.0.0.1:0' }]
+identities: { me: { azure_cli: {} } }
+workspaces: { file: { identity: me, config_file: ml/config.json }, folder: { identity: me, config_file: ml/deep/folder } }
+routes: [{ match: { path: / }, deny: true }]
+";
+    let names: Vec<String> =
+        read(text.as_bytes()).unwrap().config.workspaces.into_iter().map(|workspace| workspace.place.name).collect();
+    assert_eq!(names, ["w", "above"], "the dotted folder above comes before a bare config.json");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `scoregate check`: every fault of a configuration at once, and warnings when there is none.
 
 use super::{
-    CheckArgs,
+    CheckArgs, Global, azure, check_online,
     exit::{Exit, Stop},
     output,
 };
@@ -10,12 +10,14 @@ use crate::config::{
     sources::{ProcessEnv, RealFiles},
 };
 
-pub(super) fn run(args: CheckArgs) -> Result<(), Stop> {
-    if args.online {
-        return Err(Stop::new(Exit::Usage, "check --online is not supported by this version: leave --online out"));
-    }
+pub(super) fn run(args: CheckArgs, global: &Global) -> Result<(), Stop> {
     let path = args.config.find()?;
     let loaded = config::load(&path, &ProcessEnv, &RealFiles).map_err(|faults| Stop::new(Exit::Config, faults))?;
     loaded.warnings.iter().for_each(|warning| output::complain(&warning.to_string()));
-    output::print(&format!("{}: ok\n", path.display()))
+    output::print(&format!("{}: ok\n", path.display()))?;
+    if !args.online {
+        return Ok(());
+    }
+    let _log = azure::log(global);
+    check_online::run(&loaded.config)
 }

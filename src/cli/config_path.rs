@@ -1,4 +1,4 @@
-//! Which configuration `run` and `check` read.
+//! Which configuration a command reads.
 
 use std::{
     ffi::OsString,
@@ -23,6 +23,11 @@ impl ConfigPath {
     /// The file that was named, else the first default that is there.
     pub(super) fn find(self) -> Result<PathBuf, Stop> {
         find(self.config, std::env::var_os(VARIABLE), Path::exists)
+    }
+
+    /// The same, where there need be none.
+    pub(super) fn find_if_any(self) -> Option<PathBuf> {
+        self.find().ok()
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) enum Exit {
     Usage = 2,
     /// The configuration is wrong.
     Config = 3,
+    /// `check --online` found problems.
+    Online = 4,
     /// Refused by a rule of ours; nothing was touched.
     Refused = 5,
     /// A remote side could not be reached.

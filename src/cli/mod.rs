@@ -1,8 +1,8 @@
 //! The command line: what a user types, one file for each command.
 //!
 //! `main` calls [`main`]. A command either does its work in this process (`check`, `keygen`, …), asks a running one
-//! through its admin API (`status`, `reload`, `drain`), or becomes the server (`run`). Secrets are printed by `keygen`
-//! alone.
+//! through its admin API (`status`, `reload`, `drain`), asks Azure (`keys`, `token`, `login`, `workspace`, …), or becomes the
+//! server (`run`). Secrets are printed by `keygen`, by `azure-token` into a pipe, and else where `--reveal` says so.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -11,7 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::telemetry::logs::Format;
 
 mod address;
+mod azure;
+mod azure_token;
 mod check;
+mod check_online;
 mod client;
 mod completions;
 mod config_path;
@@ -19,6 +22,8 @@ mod demo;
 mod drain;
 mod exit;
 mod keygen;
+mod keys;
+mod login;
 mod man;
 mod mock_azure;
 mod output;
@@ -27,8 +32,10 @@ mod run;
 mod schema;
 mod status;
 mod table;
+mod token;
 mod version;
 mod wait;
+mod workspace;
 
 use address::AdminAddress;
 use exit::{Exit, Stop};
@@ -92,6 +99,18 @@ enum Command {
     Run(config_path::ConfigPath),
     /// Show every fault of a configuration at once
     Check(CheckArgs),
+    /// Show or make anew the two keys of a service of Azure's
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Fetch a service's token and say how long it is good for
+    Token(token::TokenArgs),
+    /// Sign in to Azure as a person
+    Login(login::LoginArgs),
+    /// Find workspaces of Azure Machine Learning
+    #[command(subcommand)]
+    Workspace(workspace::WorkspaceCommand),
+    /// Print a token for Azure's REST API
+    AzureToken(azure_token::AzureTokenArgs),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Make a 256-bit caller key and its digest
@@ -121,7 +140,12 @@ impl Command {
         match self {
             Self::Demo => demo::run(),
             Self::Run(config) => run::run(config, global),
-            Self::Check(args) => check::run(args),
+            Self::Check(args) => check::run(args, global),
+            Self::Keys(command) => keys::run(command, global),
+            Self::Token(args) => token::run(args, global),
+            Self::Login(args) => login::run(args, global),
+            Self::Workspace(command) => workspace::run(command, global),
+            Self::AzureToken(args) => azure_token::run(args, global),
             Self::Schema => schema::run(),
             Self::Keygen(args) => keygen::run(args.output),
             Self::Status(args) => status::run(&args, admin),
@@ -139,7 +163,7 @@ impl Command {
 struct CheckArgs {
     #[command(flatten)]
     config: config_path::ConfigPath,
-    /// Ask the remote sides too
+    /// Sign in, find every service, and try its credential
     #[arg(long)]
     online: bool,
 }

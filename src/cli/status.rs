@@ -76,17 +76,21 @@ fn listeners(status: &Status) -> String {
 /// A row for each key; an endpoint that attaches nothing has one row too.
 fn endpoints(status: &Status) -> String {
     let rows: Vec<_> = status.endpoints.iter().flat_map(endpoint).collect();
-    table::render(
+    let table = table::render(
         ["ENDPOINT", "READY", "IN FLIGHT", "SLOT", "ACTIVE", "FINGERPRINT", "AGE", "GENERATION", "UPSTREAMS"],
         &rows,
-    )
+    );
+    let reasons = status.endpoints.iter().filter_map(|one| Some((one, one.reason.as_ref()?)));
+    let reasons: String = reasons.map(|(one, reason)| format!("{} is not ready: {reason}\n", one.name)).collect();
+    if reasons.is_empty() { table } else { format!("{table}{reasons}\n") }
 }
 
 fn endpoint(one: &EndpointStatus) -> Vec<[String; 9]> {
     let row = |slot: [String; 5]| {
         let [slot, active, fingerprint, age, generation] = slot;
         let (name, ready, in_flight) = (one.name.clone(), yes(one.ready), one.in_flight.to_string());
-        [name, ready, in_flight, slot, active, fingerprint, age, generation, one.upstreams.join(" ")]
+        let upstreams = if one.upstreams.is_empty() { "-".to_owned() } else { one.upstreams.join(" ") };
+        [name, ready, in_flight, slot, active, fingerprint, age, generation, upstreams]
     };
     if one.slots.is_empty() {
         return vec![row([const { "-" }; 5].map(str::to_owned))];
@@ -113,7 +117,7 @@ fn yes(answer: bool) -> String {
 }
 
 /// The two largest units: `3d 4h`, `5m 6s`, `7s`.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
@@ -145,6 +149,7 @@ mod tests {
         let endpoint = |name: &str, slots| EndpointStatus {
             name: name.into(),
             ready: true,
+            reason: None,
             upstreams: vec!["http://up/score".into()],
             slots,
             in_flight: 3,
@@ -164,6 +169,12 @@ mod tests {
             endpoints: vec![
                 endpoint("iris", vec![slot("primary", true, Some("ab12")), slot("secondary", false, None)]),
                 endpoint("open", vec![]),
+                EndpointStatus {
+                    ready: false,
+                    reason: Some("cannot read the keys".into()),
+                    upstreams: vec![],
+                    ..endpoint("aks", vec![])
+                },
             ],
             workers: vec![WorkerStatus { index: 0, generation: 9, connections: 4, in_flight: 3 }],
             last_reload: Some(LastReload {
@@ -184,6 +195,9 @@ ENDPOINT  READY  IN FLIGHT  SLOT       ACTIVE  FINGERPRINT  AGE    GENERATION  U
 iris      yes    3          primary    yes     ab12         1m 1s  2           http://up/score
 iris      yes    3          secondary  no      no value     1m 1s  2           http://up/score
 open      yes    3          -          -       -            -      -           http://up/score
+aks       no     3          -          -       -            -      -           -
+
+aks is not ready: cannot read the keys
 
 WORKER  GENERATION  CONNECTIONS  IN FLIGHT
 0       9           4            3

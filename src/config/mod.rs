@@ -28,4 +28,5 @@ mod units;
 
 pub use raw::schema;
 pub use redacted::redacted;
+pub(crate) use resolve::secret_of;
 pub use resolve::{Loaded, load, parse};

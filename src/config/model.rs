@@ -4,7 +4,15 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::secret::Secret;
+use crate::{
+    azure::{
+        identity::Identity,
+        service::{self, Auth},
+        workspace::Place,
+    },
+    clock::Moment,
+    secret::Secret,
+};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -21,6 +29,10 @@ pub struct Config {
     pub health: Option<SocketAddr>,
     /// The admin side.
     pub admin: Admin,
+    /// Who scoregate is, to Azure. Names are unique.
+    pub identities: Vec<Identity>,
+    /// Workspaces of Azure Machine Learning. Names are unique.
+    pub workspaces: Vec<Workspace>,
     /// Scoring services. Names are unique.
     pub endpoints: Vec<Endpoint>,
     /// Who may come in. Names are unique.
@@ -166,12 +178,25 @@ pub struct Admin {
     pub tls: Option<ListenerTls>,
 }
 
+/// A workspace of Azure Machine Learning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// What the configuration calls it.
+    pub name: String,
+    /// Name of the identity that it is asked as.
+    pub identity: String,
+    /// Where it is.
+    pub place: Place,
+}
+
 /// A scoring service.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Label of metrics, target of routes.
     pub name: String,
-    /// Where it is: one or more base URLs.
+    /// The service of Azure's that it is, if it is one.
+    pub service: Option<Service>,
+    /// Where it is: one or more base URLs. Of a service of Azure's, empty until it was found.
     pub upstreams: Vec<UpstreamUrl>,
     /// What is attached.
     pub credential: Credential,
@@ -189,12 +214,39 @@ pub struct Endpoint {
     pub queue: usize,
 }
 
+/// A service of Azure's, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Name of the workspace in this configuration.
+    pub workspace: String,
+    /// Its name there, and what it is.
+    pub name: service::Name,
+    /// How it authenticates, where that is written; else as it reports.
+    pub auth: Option<Auth>,
+    /// Which of its keys is attached; `auto` means primary here.
+    pub active: Slot,
+    /// Whether a credential may be sent to it over `http://`.
+    pub plaintext: bool,
+}
+
+impl Endpoint {
+    /// Whether requests can be sent to it: a service of Azure's was found, with its credential.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.upstreams.is_empty() && self.credential != Credential::Awaited
+    }
+}
+
 /// What an endpoint attaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing.
     None,
-    /// Two slots from files or the environment.
+    /// Something that is not there yet, or no longer: requests are refused until it is.
+    Awaited,
+    /// A token of a service of Azure's.
+    Token(Token),
+    /// Two slots: from files or the environment, or those of a service of Azure's.
     Keys {
         /// Slot Primary.
         primary: Option<Secret>,
@@ -203,6 +255,15 @@ pub enum Credential {
         /// Which is attached; `auto` means primary here. The slot named has a value.
         active: Slot,
     },
+}
+
+/// A token that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The token itself.
+    pub value: Secret,
+    /// It is attached no longer than until then, by the gate's clock.
+    pub expires: Moment,
 }
 
 /// One of a service's two keys.

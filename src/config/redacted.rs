@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::model::{
     Action, CallerKind, Config, Credential, Endpoint, Listener, PathMatch, Readiness, Route, Slot, UpstreamUrl,
 };
+use crate::azure::{identity::Identity, service::Auth};
 
 const HIDDEN: &str = "[redacted]";
 
@@ -30,6 +31,13 @@ pub fn redacted(config: &Config) -> Value {
             "token": config.admin.token.as_ref().map(|_| HIDDEN),
             "tls": config.admin.tls.is_some(),
         },
+        "identities": named(config.identities.iter().map(|one| (&one.name, identity(one)))),
+        "workspaces": named(config.workspaces.iter().map(|one| (&one.name, json!({
+            "identity": one.identity,
+            "subscription_id": one.place.subscription,
+            "resource_group": one.place.resource_group,
+            "name": one.place.name,
+        })))),
         "endpoints": named(config.endpoints.iter().map(|one| (&one.name, endpoint(one)))),
         "callers": named(config.callers.iter().map(|one| (&one.name, match &one.kind {
             CallerKind::Anonymous => json!("anonymous"),
@@ -80,11 +88,28 @@ fn listener(listener: &Listener) -> Value {
     })
 }
 
+/// Who it is and where; nothing that proves it.
+fn identity(identity: &Identity) -> Value {
+    json!({
+        "who": identity.who(),
+        "authority": identity.cloud.authority.to_string(),
+        "resource_manager": identity.cloud.resource_manager.to_string(),
+    })
+}
+
 fn endpoint(endpoint: &Endpoint) -> Value {
     json!({
+        "service": endpoint.service.as_ref().map(|service| json!({
+            "workspace": service.workspace,
+            "name": service.name.name,
+            "kind": service.name.kind.word(),
+            "auth": service.auth.map(Auth::word),
+            "plaintext": service.plaintext,
+        })),
         "upstreams": endpoint.upstreams.iter().map(url).collect::<Vec<_>>(),
         "keys": match &endpoint.credential {
-            Credential::None => Value::Null,
+            Credential::None | Credential::Awaited => Value::Null,
+            Credential::Token(_) => json!({ "token": HIDDEN }),
             Credential::Keys { primary, secondary, active } => json!({
                 "primary": primary.as_ref().map(|_| HIDDEN),
                 "secondary": secondary.as_ref().map(|_| HIDDEN),

@@ -21,7 +21,7 @@ use crate::{
     proxy::{
         auth::{CallerPolicy, CredentialHeader, KeyEntry},
         path::Special,
-        route::{Action, Forward, PathMatch, Route, RouteTable},
+        route::{Action, Forward, PathMatch, Rewrite, Route, RouteTable},
         tls::CertificatesByName,
         upstream::{Addresses, Backend, BackendTls, Credential, Endpoint, Protocol, Upstream, admission::Admission},
     },
@@ -223,6 +223,7 @@ impl Carried {
             name: endpoint.name.as_str().into(),
             upstreams,
             credential: self.credential(before, id, endpoint)?,
+            withheld: endpoint.credential == model::Credential::Awaited,
             retry_unanswered: endpoint.retry_unanswered,
             admission,
         }))
@@ -234,10 +235,11 @@ impl Carried {
         id: EndpointId,
         endpoint: &model::Endpoint,
     ) -> anyhow::Result<Option<Credential>> {
-        let model::Credential::Keys { primary, secondary, active } = &endpoint.credential else { return Ok(None) };
-        let key = match active {
-            model::Slot::Primary => primary,
-            model::Slot::Secondary => secondary,
+        let key = match &endpoint.credential {
+            model::Credential::None | model::Credential::Awaited => return Ok(None),
+            model::Credential::Token(token) => Some(&token.value),
+            model::Credential::Keys { primary, active: model::Slot::Primary, .. } => primary.as_ref(),
+            model::Credential::Keys { secondary, active: model::Slot::Secondary, .. } => secondary.as_ref(),
         };
         let Some(key) = key else { bail!("the active slot has no key") };
         let header =
@@ -430,6 +432,11 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
     let header_name = |name: &String| {
         HeaderName::from_bytes(name.as_bytes()).with_context(|| format!("`{name}` is not a field name"))
     };
+    let endpoint = names
+        .endpoints
+        .get(forward.endpoint.as_str())
+        .copied()
+        .with_context(|| format!("no endpoint `{}`", forward.endpoint))?;
     Ok(Forward {
         callers: CallerPolicy {
             anonymous: allowed.iter().position(is_anonymous),
@@ -444,13 +451,9 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
                 })
                 .collect(),
         },
-        endpoint: names
-            .endpoints
-            .get(forward.endpoint.as_str())
-            .copied()
-            .with_context(|| format!("no endpoint `{}`", forward.endpoint))?,
+        endpoint,
         attach: forward.attach,
-        rewrite: forward.rewrite_prefix.as_deref().map(Into::into),
+        rewrite: rewrite(forward, config.endpoints.get(endpoint)),
         identity_header: forward.identity_header.as_ref().map(header_name).transpose()?,
         timeout: forward.timeout.unwrap_or(config.timeouts.request),
         body: forward.body.unwrap_or(config.limits.body),
@@ -459,6 +462,17 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
         special: special(forward.path_chars),
         websocket: forward.websocket,
     })
+}
+
+/// Without a `rewrite`, what a route to a service of Azure's matches stands for the scoring path itself.
+fn rewrite(forward: &model::Forward, endpoint: Option<&model::Endpoint>) -> Rewrite {
+    if let Some(prefix) = &forward.rewrite_prefix {
+        return Rewrite::Prefix(prefix.as_str().into());
+    }
+    let service = endpoint.filter(|endpoint| endpoint.service.is_some());
+    let scoring = service.and_then(|endpoint| endpoint.upstreams.first());
+    let leaf = scoring.and_then(|url| url.path.get(url.path.rfind('/')?..));
+    leaf.map_or(Rewrite::Keep, |leaf| Rewrite::Scoring(leaf.into()))
 }
 
 fn special(allowed: model::PathChars) -> Special {

@@ -4,12 +4,31 @@ use std::fmt::Debug;
 
 use rustls_pki_types::TrustAnchor;
 
-use crate::config::model::{Caller, CallerKind, ClientAuth, Config, Credential, Endpoint, Listener, ListenerTls};
+use crate::config::model::{
+    Caller, CallerKind, ClientAuth, Config, Credential, Endpoint, Listener, ListenerTls, Service,
+};
 
 /// What became different, a line each; empty where nothing did.
 #[must_use]
 pub fn describe(before: &Config, after: &Config) -> Vec<String> {
     let mut lines = Vec::new();
+    let changed = "changed";
+    compare(
+        &mut lines,
+        "identity",
+        &before.identities,
+        &after.identities,
+        |i| &i.name,
+        |a, b| (a != b).then_some(changed),
+    );
+    compare(
+        &mut lines,
+        "workspace",
+        &before.workspaces,
+        &after.workspaces,
+        |w| &w.name,
+        |a, b| (a != b).then_some(changed),
+    );
     compare(&mut lines, "endpoint", &before.endpoints, &after.endpoints, |e| &e.name, endpoint_difference);
     compare(&mut lines, "caller", &before.callers, &after.callers, |c| &c.name, caller_difference);
     compare(&mut lines, "route", &before.routes, &after.routes, |r| &r.name, |a, b| shown(a, b, "changed"));
@@ -75,10 +94,15 @@ fn compare<T>(
 }
 
 fn endpoint_difference(before: &Endpoint, after: &Endpoint) -> Option<&'static str> {
+    let other_service = match (&before.service, &after.service) {
+        (Some(was), Some(is)) => Service { active: is.active, ..was.clone() } != *is,
+        (was, is) => was.is_some() != is.is_some(),
+    };
     match (&before.credential, &after.credential) {
         (Credential::Keys { active: was, .. }, Credential::Keys { active: is, .. }) if was != is => {
             Some("attaches the other key")
         }
+        _ if other_service => Some("changed"),
         (a, b) if a != b => Some("has another key"),
         _ => shown(before, after, "changed"),
     }

@@ -2,21 +2,37 @@
 
 use std::collections::HashMap;
 
-use anyhow::Context;
 use aws_lc_rs::hmac;
 
+use super::state::Salt;
 use crate::{
     clock::Moment,
     config::model::{Config, Credential, Slot},
-    random,
+    secret::Secret,
 };
 
-/// What was seen of each slot.
+/// What was seen of each place.
 #[derive(Debug)]
 pub struct Fingerprints {
-    /// Random per process: a fingerprint cannot be looked up in a table of guesses.
-    salt: hmac::Key,
-    seen: HashMap<(String, Slot), Seen>,
+    salt: Salt,
+    seen: HashMap<(String, Place), Seen>,
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In a slot.
+    Slot(Slot),
+    /// As the token.
+    Token,
+}
+
+/// What tells a value from another one without showing it: eight hexadecimal digits.
+#[must_use]
+pub fn fingerprint(salt: &Salt, value: &Secret) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, salt.bytes());
+    let digest = hmac::sign(&key, value.expose_bytes());
+    digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What was seen of one slot.
@@ -31,25 +47,19 @@ pub struct Seen {
 }
 
 impl Fingerprints {
-    /// With a fresh salt.
-    ///
-    /// # Errors
-    /// Where the system gives no randomness.
-    pub fn new() -> anyhow::Result<Self> {
-        let salt: [u8; 32] = random::bytes().context("the system gives no randomness")?;
-        Ok(Self { salt: hmac::Key::new(hmac::HMAC_SHA256, &salt), seen: HashMap::new() })
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(salt: Salt) -> Self {
+        Self { salt, seen: HashMap::new() }
     }
 
     /// Looks at every key of a configuration.
     pub fn note(&mut self, config: &Config, now: Moment) {
         let mut kept = HashMap::new();
         for endpoint in &config.endpoints {
-            let Credential::Keys { primary, secondary, .. } = &endpoint.credential else { continue };
-            for (slot, key) in [(Slot::Primary, primary), (Slot::Secondary, secondary)] {
-                let Some(key) = key else { continue };
-                let digest = hmac::sign(&self.salt, key.expose_bytes());
-                let text: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-                let place = (endpoint.name.clone(), slot);
+            for (place, value) in values(&endpoint.credential) {
+                let text = fingerprint(&self.salt, value);
+                let place = (endpoint.name.clone(), place);
                 let seen = match self.seen.remove(&place) {
                     Some(same) if same.text == text => same,
                     other => Seen { text, since: now, generation: other.map_or(1, |before| before.generation + 1) },
@@ -60,9 +70,21 @@ impl Fingerprints {
         self.seen = kept;
     }
 
-    /// What was seen of a slot.
+    /// What was seen of a place.
     #[must_use]
-    pub fn of(&self, endpoint: &str, slot: Slot) -> Option<&Seen> {
-        self.seen.get(&(endpoint.to_owned(), slot))
+    pub fn of(&self, endpoint: &str, place: Place) -> Option<&Seen> {
+        self.seen.get(&(endpoint.to_owned(), place))
     }
+}
+
+/// Every value of a credential.
+fn values(credential: &Credential) -> impl Iterator<Item = (Place, &Secret)> {
+    let (primary, secondary, token) = match credential {
+        Credential::None | Credential::Awaited => (None, None, None),
+        Credential::Keys { primary, secondary, .. } => (primary.as_ref(), secondary.as_ref(), None),
+        Credential::Token(token) => (None, None, Some(&token.value)),
+    };
+    let places =
+        [(Place::Slot(Slot::Primary), primary), (Place::Slot(Slot::Secondary), secondary), (Place::Token, token)];
+    places.into_iter().filter_map(|(place, value)| Some((place, value?)))
 }

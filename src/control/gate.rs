@@ -3,10 +3,13 @@
 //! Made by `run` (from a file), `demo` and tests (from a value). Reloads queue; each is parse, build, swap, and where any of it
 //! fails the configuration in force stays whole.
 
+mod operations;
+mod services;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -15,24 +18,19 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    admin::{
-        BoxFuture, Operations,
-        report::{
-            EndpointReady, EndpointStatus, LastReload, ListenerStatus, ReadyReport, ReloadError, ReloadErrorKind,
-            ReloadReport, ReloadResult, SlotStatus, Status, WorkerStatus,
-        },
-    },
+    admin::report::{LastReload, ReloadError, ReloadErrorKind, ReloadReport, ReloadResult},
     changes,
     fingerprint::Fingerprints,
     listening::{self, ListenerKey, Sockets},
     memory::MemoryGauge,
     names::{Names, Resolve},
     publish::{self, Publisher},
+    state::Salt,
     threads::{Death, SEEN_PATIENCE, Threads},
 };
 use crate::{
     clock::{Clock, Moment},
-    config::model::{Config, Credential, Listener, Readiness, Slot},
+    config::model::{Config, Listener},
     proxy::{
         accept::WorkerHandle,
         worker::{Message, Shared},
@@ -62,6 +60,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where access records go.
     pub access: AccessSender,
+    /// What fingerprints of keys are made with.
+    pub salt: Salt,
     /// The log's level and losses; none where nobody configured a log.
     pub logs: Option<LogControl>,
     /// For upstreams that are given by name.
@@ -84,18 +84,23 @@ pub struct Gate {
     publisher: tokio::sync::Mutex<Publisher>,
     source: Source,
     names: Mutex<Names>,
+    /// For tasks that must not keep the gate alive.
+    me: Weak<Self>,
     facts: Mutex<Facts>,
     logs: Option<LogControl>,
     started: Moment,
     alive: AtomicBool,
     /// Somebody asked for a drain over the admin side.
     pub drain_asked: Notify,
+    /// A reload took.
+    pub config_changed: Notify,
 }
 
 struct Facts {
     config: Arc<Config>,
     last_reload: Option<LastReload>,
     fingerprints: Fingerprints,
+    reasons: services::Reasons,
 }
 
 impl std::fmt::Debug for Gate {
@@ -110,7 +115,7 @@ impl Gate {
     /// # Errors
     /// What could not be built or started.
     pub fn start(parts: Parts) -> anyhow::Result<(Arc<Self>, mpsc::UnboundedReceiver<Death>)> {
-        let Parts { config, source, sockets, clock, access, logs, resolver } = parts;
+        let Parts { config, source, sockets, clock, access, salt, logs, resolver } = parts;
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
         let publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
@@ -126,20 +131,27 @@ impl Gate {
             start_accepting(&mut threads, listener, &sockets, &publisher, &shared)?;
         }
         shared.metrics.config_last_success.set(seconds(clock.unix_seconds()));
-        let mut fingerprints = Fingerprints::new()?;
+        let mut fingerprints = Fingerprints::new(salt);
         fingerprints.note(&config, clock.now());
-        let gate = Arc::new(Self {
+        let gate = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             workers: threads.workers().to_vec(),
             threads: Mutex::new(Some(threads)),
             sockets: Mutex::new(sockets),
             publisher: tokio::sync::Mutex::new(publisher),
             source,
             names: Mutex::new(Names::new(resolver)),
-            facts: Mutex::new(Facts { config: Arc::new(config), last_reload: None, fingerprints }),
+            facts: Mutex::new(Facts {
+                config: Arc::new(config),
+                last_reload: None,
+                fingerprints,
+                reasons: services::Reasons::new(),
+            }),
             logs,
             started: clock.now(),
             alive: AtomicBool::new(true),
             drain_asked: Notify::new(),
+            config_changed: Notify::new(),
             shared,
         });
         gate.follow_names();
@@ -181,9 +193,10 @@ impl Gate {
         self.shared.metrics.name_failures.with_label_values(&[name]).inc();
     }
 
-    fn follow_names(self: &Arc<Self>) {
+    /// Looks after the names of the upstreams that are in force.
+    fn follow_names(&self) {
         let config = self.in_force();
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).follow(&config, &Arc::downgrade(self));
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).follow(&config, &self.me);
     }
 
     /// Looks at the memory once a second, for ever, and refuses requests while too little is left.
@@ -241,8 +254,9 @@ impl Gate {
         let gate = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || (gate.source)()).await;
         let read = read.map_err(|error| internal(format!("reading the configuration failed: {error}")))?;
-        let (config, warnings) = read.map_err(refused)?;
+        let (mut config, warnings) = read.map_err(refused)?;
         let before = self.in_force();
+        services::carry_over(&before, &mut config);
         let restart = changes::needs_restart(&before, &config);
         if !restart.is_empty() {
             return Err(refused(restart));
@@ -265,9 +279,12 @@ impl Gate {
         {
             let mut facts = self.facts();
             facts.fingerprints.note(&config, self.shared.clock.now());
+            // Another service may have the name now; one that was carried over has its reason said again when it fails again.
+            facts.reasons.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
             facts.config = Arc::new(config);
         }
         self.follow_names();
+        self.config_changed.notify_one();
         Ok(ReloadReport { generation, changed, warnings, drained: false })
     }
 
@@ -345,138 +362,13 @@ impl Gate {
         self.workers.iter().map(|worker| worker.gauges.connections.load(Relaxed)).sum()
     }
 
-    fn in_force(&self) -> Arc<Config> {
+    /// The configuration that is served, with what was found of services.
+    pub fn in_force(&self) -> Arc<Config> {
         Arc::clone(&self.facts().config)
     }
 
     fn facts(&self) -> std::sync::MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn endpoint_status(&self, config: &Config, facts: &Facts) -> Vec<EndpointStatus> {
-        let now = self.shared.clock.now();
-        let status = |endpoint: &crate::config::model::Endpoint| {
-            let slots = match &endpoint.credential {
-                Credential::None => Vec::new(),
-                Credential::Keys { active, .. } => [(Slot::Primary, "primary"), (Slot::Secondary, "secondary")]
-                    .into_iter()
-                    .filter_map(|(slot, name)| {
-                        let seen = facts.fingerprints.of(&endpoint.name, slot)?;
-                        Some(SlotStatus {
-                            slot: name.to_owned(),
-                            active: *active == slot,
-                            fingerprint: Some(seen.text.clone()),
-                            age_seconds: now.since(seen.since).as_secs(),
-                            generation: seen.generation,
-                        })
-                    })
-                    .collect(),
-            };
-            let in_flight = self.shared.metrics.in_flight.with_label_values(&[&endpoint.name]).get();
-            EndpointStatus {
-                name: endpoint.name.clone(),
-                ready: true,
-                upstreams: endpoint
-                    .upstreams
-                    .iter()
-                    .map(|url| {
-                        format!("{}://{}:{}{}", if url.tls { "https" } else { "http" }, url.host, url.port, url.path)
-                    })
-                    .collect(),
-                slots,
-                in_flight: u64::try_from(in_flight).unwrap_or(0),
-            }
-        };
-        config.endpoints.iter().map(status).collect()
-    }
-}
-
-impl Operations for Arc<Gate> {
-    fn ready(&self) -> ReadyReport {
-        let draining = self.shared.snapshots.draining();
-        let config = self.in_force();
-        let asked = |name: &String| match &config.readiness {
-            Readiness::All | Readiness::Any => true,
-            Readiness::Named(names) => names.contains(name),
-        };
-        // Keys from files are there as soon as the configuration is. Services of Azure's will have more to say.
-        let endpoints = config.endpoints.iter().filter(|endpoint| asked(&endpoint.name));
-        let endpoints = endpoints
-            .map(|endpoint| EndpointReady { name: endpoint.name.clone(), ready: true, reason: None })
-            .collect();
-        ReadyReport { ready: !draining, draining, endpoints }
-    }
-
-    fn live(&self) -> bool {
-        self.alive.load(Relaxed)
-    }
-
-    fn status(&self) -> Status {
-        let config = self.in_force();
-        let clock = &self.shared.clock;
-        let gauge = |name: &str, state| self.shared.metrics.connections.with_label_values(&[name, state]).get();
-        let facts = self.facts();
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: clock.now().since(self.started).as_secs(),
-            generation: self.shared.snapshots.load().generation,
-            draining: self.shared.snapshots.draining(),
-            listeners: config
-                .listeners
-                .iter()
-                .map(|listener| ListenerStatus {
-                    name: listener.name.clone(),
-                    address: self.address_of(listener),
-                    tls: listener.tls.is_some(),
-                    connections: u64::try_from(gauge(&listener.name, "idle") + gauge(&listener.name, "active"))
-                        .unwrap_or(0),
-                })
-                .collect(),
-            endpoints: self.endpoint_status(&config, &facts),
-            workers: self
-                .workers
-                .iter()
-                .enumerate()
-                .map(|(index, worker)| WorkerStatus {
-                    index: u32::try_from(index).unwrap_or(u32::MAX),
-                    generation: worker.gauges.generation.load(Relaxed),
-                    connections: count(worker.gauges.connections.load(Relaxed)),
-                    in_flight: count(worker.gauges.in_flight.load(Relaxed)),
-                })
-                .collect(),
-            last_reload: facts.last_reload.clone(),
-        }
-    }
-
-    fn metrics(&self) -> String {
-        let metrics = &self.shared.metrics;
-        if let Ok(mut publisher) = self.publisher.try_lock() {
-            metrics.snapshots_live.set(i64::try_from(publisher.live()).unwrap_or(i64::MAX));
-        }
-        let dropped = self.shared.access.dropped() + self.logs.as_ref().map_or(0, LogControl::dropped);
-        metrics.log_dropped.inc_by(dropped.saturating_sub(metrics.log_dropped.get()));
-        metrics.render()
-    }
-
-    fn config(&self) -> serde_json::Value {
-        crate::config::redacted(&self.in_force())
-    }
-
-    fn reload(&self, drained: bool) -> BoxFuture<'static, Result<ReloadReport, ReloadError>> {
-        let gate = Self::clone(self);
-        Box::pin(async move { Gate::reload(&gate, drained).await })
-    }
-
-    fn drain(&self) {
-        self.drain_asked.notify_one();
-    }
-
-    fn set_log_level(&self, level: tracing::Level) {
-        if let Some(logs) = &self.logs {
-            logs.set_level(level);
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! `run` starts it; what it decides reaches the data plane as a published snapshot and in no other way.
 
 pub mod admin;
+pub mod azure;
 pub mod build;
 pub mod changes;
 pub mod descriptors;
@@ -14,5 +15,6 @@ pub mod names;
 pub mod notify;
 pub mod publish;
 pub mod random_key;
+pub mod state;
 pub mod threads;
 pub mod unix_socket;

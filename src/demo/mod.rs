@@ -27,6 +27,7 @@ use crate::{
         listening::Sockets,
         names::SystemNames,
         random_key,
+        state::Salt,
     },
     telemetry::access_log::AccessLog,
 };
@@ -68,6 +69,7 @@ async fn tour() -> anyhow::Result<()> {
         sockets,
         clock: Clock::system(),
         access,
+        salt: Salt::fresh().context("the system gives no randomness")?,
         logs: None,
         resolver: Arc::new(SystemNames),
     };

@@ -45,6 +45,7 @@ struct Fixture {
     resource_group: Option<String>,
     workspace: Option<String>,
     region: Option<String>,
+    compute_region: Option<String>,
     page_size: Option<usize>,
     services: Option<BTreeMap<String, Service>>,
 }
@@ -115,6 +116,10 @@ fn apply(text: &str, folder: &Path, mut setup: Setup) -> anyhow::Result<Setup> {
             ensure!(is_name(&written), "{key}: letters, digits, `-`, `_` and `.` only, at most 64");
             *place = written;
         }
+    }
+    if let Some(region) = fixture.compute_region {
+        ensure!(is_name(&region), "compute_region: letters, digits, `-`, `_` and `.` only, at most 64");
+        setup.compute_region = Some(region);
     }
     for (key, written, place) in [
         ("identity_header", fixture.identity_header, &mut setup.identity_header),

@@ -45,6 +45,8 @@ pub(super) struct Setup {
     pub(super) workspace: String,
     pub(super) workspace_id: String,
     pub(super) region: String,
+    /// Where the cluster is, if elsewhere.
+    pub(super) compute_region: Option<String>,
     /// Services on one page of a list.
     pub(super) page_size: usize,
     pub(super) services: Vec<ServiceSetup>,
@@ -138,6 +140,7 @@ impl Setup {
             workspace: "ml-example".to_owned(),
             workspace_id: "0f0c0000-0000-4000-8000-000000000001".to_owned(),
             region: "eastus".to_owned(),
+            compute_region: None,
             page_size: 50,
             services: services.map(|(name, kind, auth)| ServiceSetup::new(name, kind, auth)).into(),
         })

@@ -18,7 +18,7 @@ use super::{
     path::{self, Special},
     peer::Peer,
     reject::Reject,
-    route::{Action, Forward, Route},
+    route::{Action, Forward, Rewrite, Route},
     upstream::balance,
 };
 use crate::{
@@ -125,12 +125,12 @@ pub fn decide<'s>(
     let Some(endpoint) = snapshot.endpoints.get(forward.endpoint) else { return Err(refuse(Reject::NoRoute)) };
     // `*` stands for `/` and must be forwarded as that.
     let own = std::ptr::eq(raw, head.path());
-    let unchanged = own && matches!(canonical.path, Cow::Borrowed(_)) && forward.rewrite.is_none();
+    let unchanged = own && matches!(canonical.path, Cow::Borrowed(_)) && forward.rewrite == Rewrite::Keep;
     Ok(Plan {
         route,
         forward,
         caller,
-        path: rewrite(canonical.path, &route.matched, forward.rewrite.as_deref()),
+        path: rewrite(canonical.path, &route.matched, &forward.rewrite),
         path_unchanged: unchanged,
         candidates: balance::draw_two(endpoint.upstreams.len(), tick.dice),
         content_length,
@@ -154,9 +154,16 @@ fn raw_path(head: &RequestHead) -> Result<&str, Reject> {
 }
 
 /// Replaces the matched prefix. What is left always begins with `/`.
-fn rewrite<'a>(path: Cow<'a, str>, matched: &str, replacement: Option<&str>) -> Cow<'a, str> {
-    let Some(replacement) = replacement else { return path };
+fn rewrite<'a>(path: Cow<'a, str>, matched: &str, rewrite: &Rewrite) -> Cow<'a, str> {
     let rest = path.strip_prefix(matched).unwrap_or(&path);
+    let (replacement, rest) = match (rewrite, rest) {
+        (Rewrite::Keep, _) => return path,
+        (Rewrite::Prefix(replacement), rest) => (replacement, rest),
+        // Azure keeps the description beside the scoring path, not below it.
+        (Rewrite::Scoring(_), "/swagger.json") => return Cow::Borrowed("/swagger.json"),
+        (Rewrite::Scoring(leaf), "/") => (leaf, ""),
+        (Rewrite::Scoring(leaf), rest) => (leaf, rest),
+    };
     let mut rewritten = String::with_capacity(replacement.len() + rest.len() + 1);
     rewritten.push_str(replacement.trim_end_matches('/'));
     rewritten.push_str(rest);
@@ -182,7 +189,24 @@ mod tests {
             ("/iris/iris", "/iris", Some("/"), "/iris"),
             ("/iris/score", "/iris", None, "/iris/score"),
         ] {
-            assert_eq!(rewrite(path.into(), matched, replacement), expected, "{path} {matched} {replacement:?}");
+            let how = replacement.map_or(Rewrite::Keep, |replacement: &str| Rewrite::Prefix(replacement.into()));
+            assert_eq!(rewrite(path.into(), matched, &how), expected, "{path} {matched} {replacement:?}");
+        }
+    }
+
+    #[test]
+    fn a_services_prefix_is_its_scoring_path_with_swagger_beside_it() {
+        for (path, matched, leaf, expected) in [
+            ("/iris", "/iris", "/score", "/score"),
+            ("/iris/", "/iris", "/score", "/score"),
+            ("/iris/swagger.json", "/iris", "/score", "/swagger.json"),
+            ("/iris/v2", "/iris", "/score", "/score/v2"),
+            ("/", "", "/score", "/score"),
+            ("/swagger.json", "", "/score", "/swagger.json"),
+            ("/iris", "/iris", "/", "/"),
+            ("/iris/x", "/iris", "/", "/x"),
+        ] {
+            assert_eq!(rewrite(path.into(), matched, &Rewrite::Scoring(leaf.into())), expected, "{path} {leaf}");
         }
     }
 }

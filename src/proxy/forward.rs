@@ -104,6 +104,9 @@ impl Forwarding<'_> {
     pub async fn run(&self, exchange: &Rc<Exchange>, body: CallerBody) -> Result<Reached, Reject> {
         let worker = &exchange.worker;
         let endpoint = self.view.endpoint(self.plan.forward.endpoint).ok_or(Reject::NoRoute)?;
+        if endpoint.backends.is_empty() || (endpoint.withheld && self.plan.forward.attach) {
+            return Err(Reject::CredentialUnavailable);
+        }
         match exchange.within(endpoint.local.admission().admit()).await? {
             Ok(place) => drop(exchange.place.replace(Some(place))),
             Err(reject) => {

@@ -45,8 +45,8 @@ pub struct Forward {
     pub endpoint: usize,
     /// Whether the endpoint's credential is attached.
     pub attach: bool,
-    /// Replaces `matched`; `None` keeps the path.
-    pub rewrite: Option<Box<str>>,
+    /// What becomes of the path.
+    pub rewrite: Rewrite,
     /// Header that tells the upstream who the caller is.
     pub identity_header: Option<http::HeaderName>,
     /// From the head to the response head.
@@ -61,6 +61,17 @@ pub struct Forward {
     pub special: Special,
     /// Connections may become WebSockets.
     pub websocket: bool,
+}
+
+/// What becomes of a path before it is joined to the upstream's base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Nothing.
+    Keep,
+    /// This stands in place of what matched.
+    Prefix(Box<str>),
+    /// What matched is the scoring path, of which this is the last segment with the slash before it; `swagger.json` is beside it.
+    Scoring(Box<str>),
 }
 
 /// Where a route applies, as configured.

@@ -46,6 +46,8 @@ pub struct EndpointView {
     pub local: Rc<LocalEndpoint>,
     /// What is attached.
     pub credential: Option<LocalCredential>,
+    /// See [`super::upstream::Endpoint::withheld`].
+    pub withheld: bool,
     /// The worker's connections, by upstream.
     pub backends: Vec<Rc<LocalBackend>>,
     /// See [`super::upstream::Endpoint::retry_unanswered`].
@@ -176,6 +178,7 @@ impl EndpointView {
                 LocalCredential { header: credential.header.clone(), value, id: credential.id }
             }),
             backends: backends.collect(),
+            withheld: endpoint.withheld,
             retry_unanswered: endpoint.retry_unanswered,
         }
     }

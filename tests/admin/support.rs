@@ -70,6 +70,7 @@ impl Operations for Fake {
             endpoints: vec![EndpointStatus {
                 name: "iris".into(),
                 ready: true,
+                reason: None,
                 upstreams: vec![],
                 slots: vec![SlotStatus {
                     slot: "primary".into(),

@@ -96,7 +96,7 @@ async fn status_is_read_over_the_socket() {
     let text = ask(&running, &["status"]).await;
     assert!(text.out.starts_with("scoregate 1.2.3, pid 7, up 5s, generation 9\n"), "{}", text.out);
     let row: Vec<&str> = text.out.lines().last().unwrap().split_whitespace().collect();
-    assert_eq!(row, ["iris", "yes", "0", "primary", "yes", "0011aabb", "3s", "2"]);
+    assert_eq!(row, ["iris", "yes", "0", "primary", "yes", "0011aabb", "3s", "2", "-"]);
     assert_eq!(ask(&running, &["status", "--output", "json"]).await.json()["generation"], 9);
 }
 

@@ -10,6 +10,7 @@ use scoregate::{
         gate::{Gate, Parts},
         listening::Sockets,
         names::{Resolve, SystemNames},
+        state::Salt,
     },
     digest::sha256,
     secret::Secret,
@@ -34,6 +35,8 @@ pub fn config(upstream: SocketAddr) -> Config {
             token: None,
             tls: None,
         },
+        identities: Vec::new(),
+        workspaces: Vec::new(),
         endpoints: vec![endpoint("iris", upstream)],
         callers: vec![
             Caller {
@@ -68,6 +71,7 @@ pub fn listener(name: &str) -> Listener {
 pub fn endpoint(name: &str, upstream: SocketAddr) -> Endpoint {
     Endpoint {
         name: name.into(),
+        service: None,
         upstreams: vec![url(upstream, "/score")],
         credential: keys(Some(PRIMARY), Some(SECONDARY), Slot::Primary),
         attach_header: "authorization".into(),
@@ -177,6 +181,7 @@ impl TestGate {
             sockets,
             clock: clock.clone(),
             access,
+            salt: Salt::fresh().unwrap(),
             logs: None,
             resolver,
         };

@@ -12,15 +12,21 @@ use crate::config::{
     units::Span,
 };
 
-/// A scoring service.
+/// A scoring service: one of Azure's by its name, or where it is.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "x-later" = ["service", "auth", "replay", "look", "listkeys_interval", "refresh_interval", "rotation"],
+    "oneOf" = [{ "required": ["service"] }, { "required": ["upstreams"] }],
+    "x-later" = ["replay", "look", "listkeys_interval", "refresh_interval", "rotation"],
 ))]
 pub(crate) struct Endpoint {
+    /// A service of a workspace: where it is, how it authenticates and its keys are asked of Azure.
+    pub(crate) service: Option<Service>,
+    /// How the service authenticates: `key`, `token` (of Azure ML), `entra` (of the identity provider) or `none`. Default: what
+    /// it reports.
+    pub(crate) auth: Option<AuthWord>,
     /// Where it is: one or more `https://` or `http://` URLs, the path being the scoring path.
-    #[schemars(required, length(min = 1))]
+    #[schemars(length(min = 1))]
     pub(crate) upstreams: Option<List<Text<UpstreamUrl>>>,
     /// The two keys of the service, of which one is attached to requests. Default: nothing is attached.
     pub(crate) keys: Option<Keys>,
@@ -39,6 +45,40 @@ pub(crate) struct Endpoint {
     pub(crate) queue: Option<usize>,
     /// `allow`: send the credential over `http://` to other machines as well. Default `refuse`.
     pub(crate) plaintext: Option<Plaintext>,
+}
+
+/// A service of a workspace.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Service {
+    /// Name of the workspace, as written in `workspaces`.
+    #[schemars(required)]
+    pub(crate) workspace: Option<String>,
+    /// The service's name in the workspace.
+    #[schemars(required, length(min = 1))]
+    pub(crate) name: Option<String>,
+    /// `aci` and `aks`: web services (v1). `online`: online endpoints (v2).
+    #[schemars(required)]
+    pub(crate) kind: Option<ServiceKindWord>,
+}
+
+/// `service.kind`
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ServiceKindWord {
+    Aci,
+    Aks,
+    Online,
+}
+
+/// `auth`
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AuthWord {
+    Key,
+    Token,
+    Entra,
+    None,
 }
 
 /// The two keys of a service.

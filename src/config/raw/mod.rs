@@ -8,6 +8,7 @@
 //! can be looked at all the same.
 
 mod access;
+mod azure;
 mod endpoints;
 mod listeners;
 mod routes;
@@ -20,7 +21,14 @@ use serde::Deserialize;
 
 pub(crate) use self::{
     access::{Caller, CallerKey, CallerTable, Secret},
-    endpoints::{Active, Endpoint, OnOff, Plaintext, UpstreamOptions, UpstreamProtocolWord, UpstreamTls},
+    azure::{
+        AppCertificate, Cloud, CloudWord, Identity, ManagedIdentity, SdkAuth, ServicePrincipal, TokenEndpointWord,
+        WorkloadIdentity, Workspace,
+    },
+    endpoints::{
+        Active, AuthWord, Endpoint, OnOff, Plaintext, Service, ServiceKindWord, UpstreamOptions, UpstreamProtocolWord,
+        UpstreamTls,
+    },
     listeners::{Admin, AdminTls, ClientAuthWord, Listener, ListenerTls, Protocol},
     routes::{CallerHeaderWord, Match, PathChar, Route},
     settings::{Access, Health, Level, Limits, Log, LogFormat, Readiness, ReadinessWord, Timeouts, Workers},
@@ -43,7 +51,6 @@ pub(crate) type Mapping = serde_yaml::Mapping;
 /// variables; `$${` stands for the two characters `${`. Inside `{…}` and `[…]` such a value needs quotes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-later" = ["identities", "workspaces"]))]
 pub(crate) struct Config {
     /// Version of this format.
     #[schemars(required, extend("const" = 1))]
@@ -63,6 +70,12 @@ pub(crate) struct Config {
     pub(crate) health: Option<Health>,
     /// The admin side.
     pub(crate) admin: Option<Admin>,
+    /// Who scoregate is, to Azure, by name.
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    pub(crate) identities: Option<Map<Identity>>,
+    /// Workspaces of Azure Machine Learning, by name.
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    pub(crate) workspaces: Option<Map<Workspace>>,
     /// Scoring services, by name.
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub(crate) endpoints: Option<Map<Endpoint>>,

@@ -108,6 +108,18 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The path that a relative one stands for.
+    pub(super) fn file(&self, written: &str) -> PathBuf {
+        self.folder.join(written)
+    }
+
+    /// The content of a file that need not be there: nothing is reported.
+    pub(super) fn look(&mut self, file: &Path) -> io::Result<Vec<u8>> {
+        let content = self.files.read(file)?;
+        self.note(file);
+        Ok(content)
+    }
+
     /// The content of a file that is named at `path`.
     pub(super) fn read(&mut self, path: &KeyPath, written: &str) -> Option<Vec<u8>> {
         self.open(path, written, |files, file| files.read(file))
@@ -118,6 +130,12 @@ impl<'a> Context<'a> {
         self.open(path, written, |files, file| files.read_secret(file))
     }
 
+    fn note(&mut self, file: &Path) {
+        if !self.read.iter().any(|read| read == file) {
+            self.read.push(file.to_owned());
+        }
+    }
+
     fn open<T>(
         &mut self,
         path: &KeyPath,
@@ -126,9 +144,7 @@ impl<'a> Context<'a> {
     ) -> Option<T> {
         let file = self.folder.join(written);
         let content = read(self.files, &file);
-        if !self.read.contains(&file) {
-            self.read.push(file.clone());
-        }
+        self.note(&file);
         let error = match content {
             Ok(content) => return Some(content),
             Err(error) => error,

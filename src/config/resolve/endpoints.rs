@@ -9,10 +9,11 @@ use super::{
     tls::{self, NamedFile},
 };
 use crate::{
+    azure::service::{Auth, Kind, Name},
     config::{
-        model::{Certificate, Credential, Endpoint, Slot, UpstreamConnect, UpstreamProtocol, UpstreamUrl},
+        model::{Certificate, Credential, Endpoint, Service, Slot, UpstreamConnect, UpstreamProtocol, UpstreamUrl},
         path::KeyPath,
-        raw::{self, Active, OnOff, Plaintext, UpstreamProtocolWord},
+        raw::{self, Active, AuthWord, OnOff, Plaintext, ServiceKindWord, UpstreamProtocolWord},
     },
     secret::Secret,
 };
@@ -30,21 +31,89 @@ const ATTACH_PREFIX: &str = "Bearer ";
 pub(super) fn endpoints(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Endpoint> {
     let path = KeyPath::root().key("endpoints");
     let endpoints = raw.endpoints.iter().flatten().filter_map(|(name, raw)| Some((name, raw.as_ref()?)));
-    endpoints.map(|(name, raw)| endpoint(cx, name, raw, &path.key(name))).collect()
+    endpoints.map(|(name, typed)| endpoint(cx, raw, (name, typed), &path.key(name))).collect()
 }
 
-fn endpoint(cx: &mut Context<'_>, name: &str, raw: &raw::Endpoint, path: &KeyPath) -> Endpoint {
+fn endpoint(
+    cx: &mut Context<'_>,
+    whole: &raw::Config,
+    (name, raw): (&str, &raw::Endpoint),
+    path: &KeyPath,
+) -> Endpoint {
     let prefix = raw.attach.as_ref().and_then(|attach| attach.prefix.as_ref());
+    let service = raw.service.as_ref().and_then(|typed| service(cx, whole, (raw, typed), path));
+    if raw.auth.is_some() && raw.upstreams.is_some() {
+        cx.error(&path.key("auth"), "how a service of Azure's authenticates", "`service` beside it")
+            .hint("to an upstream the key under `keys` is attached, or nothing");
+    }
     Endpoint {
         name: name.to_owned(),
         upstreams: upstreams(cx, raw, &path.key("upstreams")),
-        credential: credential(cx, raw, path),
+        credential: if raw.service.is_some() { Credential::Awaited } else { credential(cx, raw, path) },
+        service,
         attach_header: attach_header(raw).to_owned(),
         attach_prefix: prefix.map_or(ATTACH_PREFIX, |prefix| &prefix.0.0).to_owned(),
         retry_unanswered: raw.retry_unanswered == Some(OnOff::On),
         connect: connect(cx, raw, path),
         concurrency: raw.concurrency.unwrap_or(CONCURRENCY),
         queue: raw.queue.unwrap_or(QUEUE),
+    }
+}
+
+/// A service of Azure's.
+fn service(
+    cx: &mut Context<'_>,
+    whole: &raw::Config,
+    (raw, typed): (&raw::Endpoint, &raw::Service),
+    path: &KeyPath,
+) -> Option<Service> {
+    let workspaces = || whole.workspaces.iter().flatten().map(|(name, _)| name.as_str());
+    if let Some(workspace) = &typed.workspace
+        && !workspaces().any(|known| known == workspace)
+    {
+        cx.unknown_name(&path.key("service").key("workspace"), workspace, "a workspace", workspaces());
+    }
+    if raw.keys.is_some() {
+        cx.error(&path.key("keys"), "keys beside `service`", "one of the two")
+            .hint("a service's keys are asked of Azure");
+    }
+    let kind = match typed.kind? {
+        ServiceKindWord::Aci => Kind::Aci,
+        ServiceKindWord::Aks => Kind::Aks,
+        ServiceKindWord::Online => Kind::Online,
+    };
+    let auth = raw.auth.map(|auth| match auth {
+        AuthWord::Key => Auth::Key,
+        AuthWord::Token => Auth::Token,
+        AuthWord::Entra => Auth::Entra,
+        AuthWord::None => Auth::Open,
+    });
+    let auth_path = path.key("auth");
+    match (kind, auth) {
+        (Kind::Aci, Some(Auth::Token)) => {
+            cx.error(&auth_path, "tokens for a service on Container Instances", "`key` or `none`").hint(
+                "Azure ML gives tokens for AKS services and online endpoints; a service on ACI has keys, or nothing",
+            );
+        }
+        (Kind::Aci | Kind::Aks, Some(Auth::Entra)) => {
+            cx.error(&auth_path, "tokens of the identity provider for a web service", "`key`, `token` or `none`")
+                .hint("online endpoints take them; what a web service calls AAD authentication is `token`");
+        }
+        _ => {}
+    }
+    Some(Service {
+        workspace: typed.workspace.clone()?,
+        name: Name { name: typed.name.clone()?, kind },
+        auth,
+        active: active(raw),
+        plaintext: raw.plaintext == Some(Plaintext::Allow),
+    })
+}
+
+fn active(raw: &raw::Endpoint) -> Slot {
+    match raw.active {
+        Some(Active::Secondary) => Slot::Secondary,
+        Some(Active::Auto | Active::Primary) | None => Slot::Primary,
     }
 }
 
@@ -81,7 +150,7 @@ fn upstreams(cx: &mut Context<'_>, raw: &raw::Endpoint, path: &KeyPath) -> Vec<U
 }
 
 /// Whether what is sent there stays on this machine (RFC 6761, 6.3, for the name).
-fn is_loopback(host: &str) -> bool {
+pub(in crate::config) fn is_loopback(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
@@ -96,10 +165,7 @@ fn credential(cx: &mut Context<'_>, raw: &raw::Endpoint, path: &KeyPath) -> Cred
         return Credential::None;
     };
     let keys_path = path.key("keys");
-    let slot = match raw.active {
-        Some(Active::Secondary) => Slot::Secondary,
-        Some(Active::Auto | Active::Primary) | None => Slot::Primary,
-    };
+    let slot = active(raw);
     let (primary, secondary) = (keys_path.key("primary"), keys_path.key("secondary"));
     match (slot, cx.is_written(&primary), cx.is_written(&secondary)) {
         (_, false, false) => {
@@ -126,7 +192,8 @@ fn connect(cx: &mut Context<'_>, raw: &raw::Endpoint, path: &KeyPath) -> Upstrea
     let path = path.key("upstream").key("tls");
     let empty = raw::UpstreamOptions::default();
     let options = raw.upstream.as_ref().unwrap_or(&empty);
-    if options.tls.is_some() && sound(raw.upstreams.as_ref()).all(|url| !url.0.tls) {
+    // Where a service of Azure's is stands elsewhere.
+    if options.tls.is_some() && raw.service.is_none() && sound(raw.upstreams.as_ref()).all(|url| !url.0.tls) {
         cx.error(&path, "settings for TLS", "an `https://` upstream that uses them");
     }
     let tls = options.tls.as_ref();

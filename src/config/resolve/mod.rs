@@ -7,11 +7,13 @@
 mod callers;
 mod context;
 mod endpoints;
+mod identities;
 mod listeners;
 mod routes;
 mod secrets;
 mod settings;
 mod tls;
+mod workspaces;
 
 use std::path::{Path, PathBuf};
 
@@ -127,6 +129,8 @@ fn config(cx: &mut Context<'_>, raw: &raw::Config, source: &Path) -> Config {
         listeners: listeners::listeners(cx, raw, &routes),
         health: raw.health.as_ref().and_then(|health| Some(health.address.as_ref()?.0)),
         admin: listeners::admin(cx, raw),
+        identities: identities::identities(cx, raw),
+        workspaces: workspaces::workspaces(cx, raw),
         endpoints: endpoints::endpoints(cx, raw),
         callers: callers::callers(cx, raw),
         routes,

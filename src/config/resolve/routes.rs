@@ -13,7 +13,7 @@ use crate::config::{
     fault::quote,
     model::{Action, CallerHeader, Forward, PathChars, PathMatch, Route},
     path::KeyPath,
-    raw::{self, CallerHeaderWord, OnOff, PathChar},
+    raw::{self, AuthWord, CallerHeaderWord, OnOff, PathChar},
 };
 
 pub(super) fn routes(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Route> {
@@ -190,8 +190,11 @@ fn path_chars(typed: &raw::Route) -> PathChars {
 fn no_credential_for_strangers(cx: &mut Context<'_>, raw: &raw::Config, typed: &raw::Route, path: &KeyPath) {
     let endpoint = raw.endpoints.as_ref().zip(typed.endpoint.as_ref());
     let endpoint = endpoint.and_then(|(endpoints, name)| endpoints.get(name)?.as_ref());
-    let attaches = typed.attach.is_none() && endpoint.is_some_and(|endpoint| endpoint.keys.is_some());
-    if !attaches {
+    // What a service of Azure's wants is asked later: anything but a written `none` counts.
+    let has_credential = |endpoint: &raw::Endpoint| {
+        endpoint.keys.is_some() || (endpoint.service.is_some() && endpoint.auth != Some(AuthWord::None))
+    };
+    if typed.attach.is_some() || !endpoint.is_some_and(has_credential) {
         return;
     }
     let Some(listener) = reachable_from_elsewhere(raw, typed) else { return };

@@ -53,7 +53,8 @@ fn from_file(cx: &mut Context<'_>, written: &str, path: &KeyPath) -> Option<Secr
     }
 }
 
-fn from_variable(cx: &mut Context<'_>, name: &str, path: &KeyPath) -> Option<Secret> {
+/// Reads a secret of a variable.
+pub(super) fn from_variable(cx: &mut Context<'_>, name: &str, path: &KeyPath) -> Option<Secret> {
     if !is_variable_name(name) {
         // Perhaps the secret itself.
         cx.error(path, format!("a string of {} characters", name.chars().count()), "the name of a variable");

@@ -8,6 +8,7 @@ use webpki::EndEntityCert;
 
 use super::context::Context;
 use crate::{
+    azure::identity::assertion::AppCertificate,
     config::{model::Certificate, path::KeyPath},
     digest::sha256,
 };
@@ -45,6 +46,37 @@ pub(super) fn certificate(cx: &mut Context<'_>, cert: NamedFile<'_>, key: NamedF
             None
         }
     }
+}
+
+/// A certificate that an application proves itself with. Its names mean nothing, and `az` has made some of version 1, which
+/// cannot be looked into here: then the identity provider is the one to say whether the key belongs to it.
+pub(super) fn app_certificate(
+    cx: &mut Context<'_>,
+    cert: NamedFile<'_>,
+    key: NamedFile<'_>,
+    send_chain: bool,
+) -> Option<AppCertificate> {
+    let chain = chain(cx, cert);
+    let private = private_key(cx, key);
+    let (chain, private) = (chain?, private?);
+    let digest = sha256(&[&digest_of(&chain)[..], private.secret_der()].concat());
+    let signing = match default_provider().key_provider.load_private_key(private) {
+        Ok(signing) => signing,
+        Err(error) => {
+            cx.error(key.at, format!("a key that cannot be used: {error}"), "an RSA key");
+            return None;
+        }
+    };
+    let certified = CertifiedKey::new(chain, signing);
+    if !AppCertificate::can_sign(&certified) {
+        cx.error(key.at, "a key that is not RSA", "an RSA key, the one kind that the identity provider takes");
+        return None;
+    }
+    if let Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) = certified.keys_match() {
+        cx.error(key.at, "a key that does not belong to the certificate", "the key that its certificate was made for");
+        return None;
+    }
+    Some(AppCertificate { key: Arc::new(certified), digest, send_chain })
 }
 
 /// Certificates to trust, with the digest of all of them.

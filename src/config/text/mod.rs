@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, de};
 pub(crate) use self::{
     http::{AttachHeader, AttachPrefix, PlainHeader},
     network::{HostName, HostPattern, TlsName, TrustedProxy},
-    url::CanonicalPath,
+    url::{Audience, CanonicalPath},
 };
 use super::{
     model::{ListenAddress, UpstreamUrl},
@@ -109,6 +109,8 @@ const CHECKS: &[Check] = &[
     check::<TlsName>(),
     check::<CanonicalPath>(),
     check::<UpstreamUrl>(),
+    check::<crate::azure::url::Url>(),
+    check::<Audience>(),
     check::<::http::Method>(),
     check::<AttachHeader>(),
     check::<AttachPrefix>(),

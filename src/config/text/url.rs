@@ -1,9 +1,15 @@
-//! Where upstreams are and which paths routes take.
+//! Where upstreams and Azure are, and which paths routes take.
 
 use http::Uri;
 
 use super::{Complaint, Syntax, network::host};
-use crate::config::model::UpstreamUrl;
+use crate::{
+    azure::{
+        self,
+        url::{Url, UrlError},
+    },
+    config::model::UpstreamUrl,
+};
 
 impl Syntax for UpstreamUrl {
     const FORMAT: &'static str = "upstream-url";
@@ -45,6 +51,37 @@ impl Syntax for UpstreamUrl {
 
 fn unshown(found: &'static str, hint: &str) -> Complaint {
     Complaint { found: Some(found), hint: Some(hint.to_owned()) }
+}
+
+/// An address of Azure's control plane: credentials go there.
+impl Syntax for Url {
+    const FORMAT: &'static str = "azure-url";
+    const EXPECTED: &'static str = "a URL such as `https://login.example.com`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let url = Self::parse(text).map_err(|why| match why {
+            UrlError::UserInfo => unshown("a URL with a user or password", "leave them out"),
+            UrlError::NotAbsolute => Complaint::hint("begin with `https://`"),
+            UrlError::Scheme => Complaint::hint("only `https://` is spoken, and `http://` on this machine"),
+        })?;
+        if url.query().is_some() {
+            return Err(Complaint::hint("leave out what begins with `?`"));
+        }
+        if url.keeps_secrets() { Ok(url) } else { Err(Complaint::hint("credentials go there: write `https://`")) }
+    }
+}
+
+/// What a token is for: a resource, which may end in `/.default` as scopes do.
+pub(crate) struct Audience(pub(crate) azure::cloud::Audience);
+
+impl Syntax for Audience {
+    const FORMAT: &'static str = "audience";
+    const EXPECTED: &'static str = "what a token is for, such as `https://management.azure.com`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if visible { Ok(Self(azure::cloud::Audience::new(text))) } else { Err(Complaint::default()) }
+    }
 }
 
 fn is_dot_segment(segment: &str) -> bool {
@@ -138,6 +175,17 @@ mod tests {
             let complaint = <UpstreamUrl as Syntax>::parse(secret).unwrap_err();
             assert!(complaint.found.is_some(), "{secret}");
         }
+    }
+
+    #[test]
+    fn addresses_of_azure_keep_credentials() {
+        let hint = |text| <Url as Syntax>::parse(text).unwrap_err().hint.unwrap();
+        assert!(<Url as Syntax>::parse("https://login.example.com/").is_ok());
+        assert!(<Url as Syntax>::parse("http://127.0.0.1:8080").is_ok());
+        assert_eq!(hint("http://login.example.com"), "credentials go there: write `https://`");
+        assert_eq!(hint("login.example.com"), "begin with `https://`");
+        assert!(<Url as Syntax>::parse("https://me:canary@a/").unwrap_err().found.is_some());
+        assert!(Audience::parse("api://x").is_ok() && Audience::parse("").is_err() && Audience::parse("a b").is_err());
     }
 
     #[test]

@@ -49,7 +49,10 @@ pub struct EndpointStatus {
     pub name: String,
     /// Whether requests can be sent to it.
     pub ready: bool,
-    /// Its base URLs.
+    /// Why not, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its base URLs; empty while they are not known.
     pub upstreams: Vec<String>,
     /// What it attaches; empty when it attaches nothing.
     pub slots: Vec<SlotStatus>,

@@ -7,7 +7,7 @@ mod endpoints;
 pub(super) mod errors;
 mod workspace;
 
-pub(super) use self::endpoints::page;
+pub(super) use self::{endpoints::page, workspace::CLUSTER};
 
 use std::sync::Arc;
 
@@ -200,6 +200,10 @@ fn route(asked: &Asked<'_>, lower: &[&str]) -> Result<Response, ControlError> {
             match rest {
                 [] => only_get(asked).map(|()| workspace::get(asked)),
                 ["onlineendpoints", rest @ ..] => endpoints::route(asked, &holder, rest),
+                ["computes", name] => only_get(asked).and_then(|()| workspace::compute(asked, name)),
+                ["providers", "microsoft.authorization", "permissions"] => {
+                    only_get(asked).map(|()| workspace::permissions(&holder))
+                }
                 _ => Err(nothing_here()),
             }
         }

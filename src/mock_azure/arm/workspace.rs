@@ -1,13 +1,17 @@
 //! Subscriptions, the workspace, and the two documents that are read without a token: discovery and the list of clouds.
 
 use axum::response::Response;
+use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Asked, Holder};
+use super::{Asked, Holder, errors::ControlError};
 use crate::{
     mock_azure::{state::directory::Role, wire},
     telemetry::utc::Utc,
 };
+
+/// What AKS services say that they run on.
+pub(in crate::mock_azure) const CLUSTER: &str = "mock-cluster";
 
 pub(super) fn subscriptions(asked: &Asked<'_>) -> Response {
     wire::ok(&json!({ "value": [subscription_json(asked)], "count": { "type": "Total", "value": 1 } }))
@@ -71,6 +75,31 @@ fn workspace(asked: &Asked<'_>) -> Value {
             "mlFlowTrackingUri": format!("azureml://{}.api.azureml.ms/mlflow/v1.0{}", setup.region, setup.workspace_resource()),
         },
     })
+}
+
+/// The cluster that AKS services run on.
+pub(super) fn compute(asked: &Asked<'_>, name: &str) -> Result<Response, ControlError> {
+    let setup = &asked.world.setup;
+    if !name.eq_ignore_ascii_case(CLUSTER) {
+        let text = format!("The Resource 'computes/{name}' was not found.");
+        return Err(ControlError::new(StatusCode::NOT_FOUND, "ResourceNotFound", &text));
+    }
+    let location = setup.compute_region.as_ref().unwrap_or(&setup.region);
+    Ok(wire::ok(&json!({
+        "id": format!("{}/computes/{CLUSTER}", setup.workspace_resource()), "name": CLUSTER,
+        "type": "Microsoft.MachineLearningServices/workspaces/computes", "location": setup.region,
+        "properties": { "computeType": "AKS", "computeLocation": location, "provisioningState": "Succeeded" },
+    })))
+}
+
+/// What the caller may do at the workspace, as its role adds up.
+pub(super) fn permissions(holder: &Holder) -> Response {
+    let actions = match holder.role {
+        Role::Contributor => json!(["*"]),
+        Role::Reader => json!(["*/read"]),
+        Role::None => json!([]),
+    };
+    wire::ok(&json!({ "value": [{ "actions": actions, "notActions": [], "dataActions": [], "notDataActions": [] }] }))
 }
 
 /// Services of a region by name: azureml-core demands six of them.

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    mock_azure::{arm::Asked, world::Deployed},
+    mock_azure::{
+        arm::{Asked, CLUSTER},
+        world::Deployed,
+    },
     service_auth::{AuthMode, ServiceKind},
     telemetry::utc::Utc,
 };
@@ -65,7 +68,7 @@ fn container(asked: &Asked<'_>, auth: AuthMode) -> Map<String, Value> {
 /// A service in a Kubernetes cluster. `aadAuthEnabled` means its own tokens, whatever its name says.
 fn cluster(auth: AuthMode) -> Map<String, Value> {
     object(json!({
-        "authEnabled": auth == AuthMode::Key, "aadAuthEnabled": auth == AuthMode::Token, "computeName": "mock-cluster",
+        "authEnabled": auth == AuthMode::Key, "aadAuthEnabled": auth == AuthMode::Token, "computeName": CLUSTER,
         "namespace": "default", "numReplicas": 3, "maxConcurrentRequestsPerContainer": 1, "maxQueueWaitMs": 500,
         "scoringTimeoutMs": 60_000, "isDefault": true, "traffic": 100, "type": null, "deploymentStatus": null,
         "autoScaler": {

@@ -28,10 +28,12 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// Label.
     pub name: Box<str>,
-    /// Where it is; never empty.
+    /// Where it is; empty until the control plane knows.
     pub upstreams: Box<[Upstream]>,
     /// What is attached; `None` where nothing is to be.
     pub credential: Option<Credential>,
+    /// There should be a credential and is none: only what goes without one is sent.
+    pub withheld: bool,
     /// Send again what a reused HTTP/1.1 connection lost with no byte of answer, POST too.
     pub retry_unanswered: bool,
     /// Places for requests in flight, shared by all workers. Survives reloads that keep the numbers.

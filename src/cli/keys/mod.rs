@@ -1,0 +1,62 @@
+//! `scoregate keys show|regen`: a service's two keys, without a running gate.
+
+mod regen;
+mod show;
+
+use clap::Subcommand;
+
+use super::{
+    Global,
+    azure::{self, Chosen},
+    exit::{Exit, Stop},
+};
+use crate::{
+    azure::{calls::Calls, service::Auth},
+    config::model::{Config, Slot},
+    control::{
+        admin::places::Fallbacks,
+        state::{self, Salt},
+    },
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Show what tells a service's keys apart, and the keys themselves with --reveal
+    Show(show::ShowArgs),
+    /// Make one of a service's keys anew; whoever uses the old one is refused from then on
+    Regen(regen::RegenArgs),
+}
+
+pub(super) fn run(command: KeysCommand, global: &Global) -> Result<(), Stop> {
+    let _log = azure::log(global);
+    match command {
+        KeysCommand::Show(args) => show::run(args),
+        KeysCommand::Regen(args) => regen::run(args),
+    }
+}
+
+const fn word(slot: Slot) -> &'static str {
+    match slot {
+        Slot::Primary => "primary",
+        Slot::Secondary => "secondary",
+    }
+}
+
+/// Whether it is a service with keys at all.
+async fn has_keys(chosen: &Chosen, calls: &mut Calls) -> Result<(), Stop> {
+    let description = chosen.plane.describe(calls).await.map_err(|error| azure::stop(&error))?;
+    let has = match chosen.service.auth.or(description.auth) {
+        Some(Auth::Key) | None => return Ok(()),
+        Some(Auth::Token) => "tokens of Azure ML's: `scoregate token`",
+        Some(Auth::Entra) => "tokens of the identity provider's: `scoregate token`",
+        Some(Auth::Open) => "nothing: it is open",
+    };
+    Err(Stop::new(Exit::Refused, format_args!("{} has no keys; it has {has}", chosen.service.name)))
+}
+
+/// The salt of the state directory, so that what is shown here is what `status` of a gate shows.
+fn salt(config: &Config) -> Result<Salt, Stop> {
+    let dirs = Fallbacks::from_env().state_dirs(&config.state_dir);
+    let kept = state::first_usable(&dirs).ok().and_then(|dir| Salt::of(&dir).ok());
+    kept.map_or_else(|| Salt::fresh().map_err(Stop::failed), Ok)
+}

@@ -1,0 +1,335 @@
+//! `scoregate keys regen`: one regenerate, locked against every other process with this state directory, read back until it shows.
+//!
+//! Keys under traffic are another matter: while a gate runs with this state directory it refuses.
+
+use std::{
+    io::{self, BufRead, IsTerminal},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{
+    super::{
+        Output, OutputArgs,
+        azure::{self, Chosen, Progress},
+        config_path::ConfigPath,
+        exit::{Exit, Stop},
+        output,
+        wait::wait,
+    },
+    has_keys, salt, word,
+};
+use crate::{
+    azure::{
+        calls::Calls,
+        error::Error,
+        service::{KeyPair, Regenerated, operation, slot_word},
+    },
+    clock::Clock,
+    config::{
+        model::{Config, Slot},
+        secret_of,
+        sources::{Files, RealFiles},
+    },
+    control::{
+        admin::places::Fallbacks,
+        fingerprint::fingerprint,
+        state::{Busy, Leave},
+    },
+    secret::Secret,
+};
+
+/// Between two looks at an operation, where the service asks for none. Its SDKs wait 5 s and 30 s.
+const POLL_EVERY: Duration = Duration::from_secs(2);
+/// How long an operation may go on before this gives up waiting for it.
+const OPERATION_PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// Between two reads of keys that do not show the change yet, and how long they may not.
+const READ_EVERY: Duration = Duration::from_secs(5);
+const READ_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RegenArgs {
+    /// Which endpoint of the configuration
+    endpoint: String,
+    /// Which of its keys
+    #[arg(ignore_case = true)]
+    slot: SlotWord,
+    #[command(flatten)]
+    config: ConfigPath,
+    /// Give it the value in this file; without it the service makes one
+    #[arg(long, value_name = "FILE")]
+    set_key_from: Option<PathBuf>,
+    /// Wait until the new key shows; without a running gate this is always so
+    #[arg(long)]
+    wait: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// `primary` or `secondary`, in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum SlotWord {
+    /// The first key.
+    Primary,
+    /// The second key.
+    Secondary,
+}
+
+impl From<SlotWord> for Slot {
+    fn from(word: SlotWord) -> Self {
+        match word {
+            SlotWord::Primary => Self::Primary,
+            SlotWord::Secondary => Self::Secondary,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Done {
+    endpoint: String,
+    service: String,
+    slot: &'static str,
+    before: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    dry_run: bool,
+}
+
+pub(super) fn run(args: RegenArgs) -> Result<(), Stop> {
+    let slot = Slot::from(args.slot);
+    let value = args.set_key_from.as_deref().map(read_key).transpose()?;
+    let mut clients = azure::clients();
+    let chosen = azure::choose(args.config, &args.endpoint, &mut clients)?;
+    let salt = salt(&chosen.config)?;
+    let mut calls = Calls::default();
+    let sent = AtomicBool::new(false);
+    let outcome = wait(async {
+        has_keys(&chosen, &mut calls).await?;
+        let id = chosen.plane.resource_id(&mut calls).await.map_err(|error| azure::stop(&error))?;
+        let _leave = leave(&chosen.config, &id)?;
+        let before = chosen.plane.list_keys(&mut calls).await.map_err(|error| azure::stop(&error))?;
+        refuse_known(&before, slot, value.as_ref())?;
+        let mut done = Done {
+            endpoint: args.endpoint.clone(),
+            service: chosen.service.name.to_string(),
+            slot: word(slot),
+            before: fingerprint(&salt, before.of(slot)),
+            after: None,
+            dry_run: args.dry_run,
+        };
+        if args.dry_run {
+            return Ok(done);
+        }
+        confirm(&done, args.yes)?;
+        sent.store(true, Relaxed);
+        let after = Box::pin(change(&chosen, slot, value.as_ref(), &before, &mut calls)).await?;
+        done.after = Some(fingerprint(&salt, after.of(slot)));
+        Ok(done)
+    });
+    let done = match outcome {
+        Err(Stop { exit: Exit::Interrupted, .. }) if sent.load(Relaxed) => {
+            let message =
+                "interrupted after the request was sent: the key changes or has changed; `scoregate keys show` tells";
+            return Err(Stop::new(Exit::Interrupted, message));
+        }
+        outcome => outcome?,
+    };
+    match args.output.output {
+        Output::Json => output::print_json(&done),
+        Output::Text => output::print(&told(&done)),
+    }
+}
+
+fn told(done: &Done) -> String {
+    let Done { endpoint, service, slot, before, after, .. } = done;
+    match after {
+        None => format!(
+            "would regenerate the {slot} key of {service} (endpoint {endpoint}), now {before}; nothing was done\n"
+        ),
+        Some(after) => format!(
+            "regenerated the {slot} key of {service} (endpoint {endpoint}): {before} is now {after}, the other key is as it was\n\
+             front ends may take the old key for a while, and learn the new one at different times\n"
+        ),
+    }
+}
+
+/// The new key that somebody chose.
+fn read_key(path: &Path) -> Result<Secret, Stop> {
+    let content =
+        RealFiles.read(path).map_err(|error| Stop::new(Exit::Usage, format_args!("{}: {error}", path.display())))?;
+    secret_of(content).map_err(|_why| {
+        let what = "holds no key: one line of visible characters is expected";
+        Stop::new(Exit::Usage, format_args!("{} {what}", path.display()))
+    })
+}
+
+fn leave(config: &Config, id: &str) -> Result<Leave, Stop> {
+    let dirs = Fallbacks::from_env().state_dirs(&config.state_dir);
+    Leave::ask(&dirs, id).map_err(|busy| {
+        let advice = match busy {
+            Busy::Gate(_) => {
+                ": changing keys through a running gate comes with rotation; until then attach the other key (`active`, \
+                 `scoregate reload --drained`), regenerate this one in Azure's portal or with `az`, and `scoregate reload`"
+            }
+            Busy::Service(_) => ": wait until it has ended",
+            Busy::Unknown(..) | Busy::NoDirectory(_) => ": name one that can be used in `state_dir`",
+        };
+        Stop::new(Exit::Refused, format_args!("nothing was touched: {busy}{advice}"))
+    })
+}
+
+/// A value that is there already would change nothing, or leave two slots with one key.
+fn refuse_known(before: &KeyPair, slot: Slot, value: Option<&Secret>) -> Result<(), Stop> {
+    let Some(value) = value else { return Ok(()) };
+    for known in [Slot::Primary, Slot::Secondary] {
+        if before.of(known) == value {
+            let message = format!(
+                "nothing was touched: the {} key has that value already, and {} would get it",
+                word(known),
+                word(slot)
+            );
+            return Err(Stop::new(Exit::Refused, message));
+        }
+    }
+    Ok(())
+}
+
+fn confirm(done: &Done, yes: bool) -> Result<(), Stop> {
+    if yes {
+        return Ok(());
+    }
+    let refused = |why: &str| Stop::new(Exit::Refused, format_args!("nothing was touched: {why}"));
+    if !io::stdin().is_terminal() {
+        return Err(refused("not confirmed; --yes does it where nobody can be asked"));
+    }
+    output::complain(&format!(
+        "regenerate the {} key of {}? Whoever uses {} is refused from then on. [y/N]",
+        done.slot, done.service, done.before
+    ));
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(Stop::failed)?;
+    match line.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(refused("not confirmed")),
+    }
+}
+
+/// Regenerates, waits for the operation, and reads until the change shows.
+async fn change(
+    chosen: &Chosen,
+    slot: Slot,
+    value: Option<&Secret>,
+    before: &KeyPair,
+    calls: &mut Calls,
+) -> Result<KeyPair, Stop> {
+    match chosen.plane.regenerate(slot, value, calls).await {
+        Ok(Regenerated::Started(operation, pause)) => finish(chosen, operation, pause, calls).await?,
+        Ok(Regenerated::Done | Regenerated::Untracked) => {}
+        // Whether it was done is told by the keys themselves, once more.
+        Err(error) if error.may_have_happened() => {
+            output::complain(&format!("{error}; reading back whether it was done all the same"));
+            return read_once(chosen, slot, before, calls, &error).await;
+        }
+        Err(error) => return Err(azure::stop(&error)),
+    }
+    read_back(chosen, slot, before, calls).await
+}
+
+async fn finish(
+    chosen: &Chosen,
+    mut operation: operation::Operation,
+    mut pause: Option<Duration>,
+    calls: &mut Calls,
+) -> Result<(), Stop> {
+    let clock = Clock::system();
+    let began = clock.now();
+    let mut progress = Progress::new();
+    loop {
+        let took = clock.now().since(began);
+        progress.show(&format!("regenerating a key of {}", chosen.service.name), took);
+        if took > OPERATION_PATIENCE {
+            let message =
+                format!("the operation goes on after {} minutes: {operation}", OPERATION_PATIENCE.as_secs() / 60);
+            return Err(Stop::failed(message));
+        }
+        clock.sleep(pause.unwrap_or(POLL_EVERY).min(OPERATION_PATIENCE)).await;
+        match chosen.plane.poll(&operation, calls).await {
+            Ok(operation::Progress::Running(next, asked)) => (operation, pause) = (next, asked),
+            Ok(operation::Progress::Succeeded) => return Ok(()),
+            Ok(operation::Progress::Failed(why)) => {
+                return Err(Stop::failed(format_args!(
+                    "the service says that it failed: {why}; `scoregate keys show` tells what it did"
+                )));
+            }
+            Err(error) => return Err(azure::stop(&error)),
+        }
+    }
+}
+
+async fn read_back(chosen: &Chosen, slot: Slot, before: &KeyPair, calls: &mut Calls) -> Result<KeyPair, Stop> {
+    let clock = Clock::system();
+    let began = clock.now();
+    let mut progress = Progress::new();
+    loop {
+        let after = chosen.plane.list_keys(calls).await.map_err(|error| azure::stop(&error))?;
+        if after.of(slot) != before.of(slot) {
+            return only_this_one(slot, before, after);
+        }
+        let took = clock.now().since(began);
+        progress.show("waiting until the new key shows", took);
+        if took > READ_PATIENCE {
+            let message = format!(
+                "the service says that it is done, and its {} key is as it was after {} s",
+                word(slot),
+                took.as_secs()
+            );
+            return Err(Stop::failed(message));
+        }
+        clock.sleep(READ_EVERY).await;
+    }
+}
+
+async fn read_once(
+    chosen: &Chosen,
+    slot: Slot,
+    before: &KeyPair,
+    calls: &mut Calls,
+    error: &Error,
+) -> Result<KeyPair, Stop> {
+    let after = chosen.plane.list_keys(calls).await.map_err(|error| azure::stop(&error))?;
+    if after.of(slot) != before.of(slot) {
+        return only_this_one(slot, before, after);
+    }
+    let Stop { exit, .. } = azure::stop(error);
+    let message = format!(
+        "the {} key is as it was; it may still change: wait a quarter of an hour and look again before you repeat this",
+        slot_word(slot)
+    );
+    Err(Stop::new(exit, message))
+}
+
+fn only_this_one(slot: Slot, before: &KeyPair, after: KeyPair) -> Result<KeyPair, Stop> {
+    let other = match slot {
+        Slot::Primary => Slot::Secondary,
+        Slot::Secondary => Slot::Primary,
+    };
+    if before.of(other) == after.of(other) {
+        return Ok(after);
+    }
+    let message = format!(
+        "the {} key has changed, and so has the {}: somebody else regenerated it meanwhile",
+        word(slot),
+        word(other)
+    );
+    Err(Stop::failed(message))
+}

@@ -1,0 +1,149 @@
+//! What has to be known of a service before requests can be sent to it: where it scores, how it lets us in, and with what.
+
+use std::time::Duration;
+
+use crate::{
+    azure::{
+        calls::Calls,
+        error::Error,
+        service::{Auth, ControlPlane},
+        url::Url,
+    },
+    clock::Clock,
+    config::model::{Credential, Service, Token, UpstreamUrl},
+};
+
+/// A service that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where it scores.
+    pub upstream: UpstreamUrl,
+    /// How it lets us in.
+    pub auth: Auth,
+    /// What is attached.
+    pub credential: Credential,
+    /// The times of a token, where that is what is attached.
+    pub token: Option<TokenTimes>,
+}
+
+/// How long a token is good for, and after what time it should be renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenTimes {
+    /// It is refused afterwards.
+    pub good_for: Duration,
+    /// It should be renewed afterwards.
+    pub refresh_in: Duration,
+}
+
+/// A token that is due and cannot be had newer is asked for again no oftener.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+impl TokenTimes {
+    /// The pause until it should be renewed. One that came due already, as when an older one is all there is, is looked at again
+    /// while half of its life is left.
+    pub(super) fn look_again(self) -> Duration {
+        let pause = if self.refresh_in.is_zero() { (self.good_for / 2).min(LOOK_EVERY) } else { self.refresh_in };
+        pause.max(Duration::from_secs(1))
+    }
+}
+
+/// Finds a service and reads what it wants.
+///
+/// # Errors
+/// What is missing.
+pub async fn find(
+    plane: &dyn ControlPlane,
+    service: &Service,
+    clock: &Clock,
+    calls: &mut Calls,
+) -> Result<Found, Error> {
+    let description = plane.describe(calls).await?;
+    let (scoring, auth) = description.usable(&service.name, service.auth)?;
+    let upstream = upstream(service, &scoring, auth)?;
+    let (credential, token) = match auth {
+        Auth::Open => (Credential::None, None),
+        Auth::Key => {
+            let keys = plane.list_keys(calls).await?;
+            let credential = Credential::Keys {
+                primary: Some(keys.primary),
+                secondary: Some(keys.secondary),
+                active: service.active,
+            };
+            (credential, None)
+        }
+        Auth::Token | Auth::Entra => {
+            let token = plane.token(auth, calls).await?;
+            let now_unix = clock.unix_seconds();
+            let times = TokenTimes { good_for: token.good_for(now_unix), refresh_in: token.refresh_in(now_unix) };
+            if times.good_for.is_zero() {
+                let doing = format!("use {}", service.name);
+                let error = Error::unusable(doing, "the token that was fetched has expired by this machine's clock");
+                return Err(error.advise("set the clock: it differs by more than ten minutes from Azure's"));
+            }
+            let token = Token { value: token.value, expires: clock.now() + times.good_for };
+            (Credential::Token(token), Some(times))
+        }
+    };
+    Ok(Found { upstream, auth, credential, token })
+}
+
+/// The scoring URI as the address of an upstream.
+///
+/// # Errors
+/// Where a credential would go over the network in plain text unasked, or the URI has a query.
+pub fn upstream(service: &Service, scoring: &Url, auth: Auth) -> Result<UpstreamUrl, Error> {
+    let doing = format!("use {}", service.name);
+    if auth != Auth::Open && !service.plaintext && !scoring.keeps_secrets() {
+        let what = format!("its scoring URI is {scoring}, over which anyone on the way can read the credential");
+        return Err(Error::unusable(doing, what).advise("give it TLS, or write `plaintext: allow` in the endpoint"));
+    }
+    if scoring.query().is_some() {
+        return Err(Error::unusable(doing, format!("its scoring URI {scoring} has a query")));
+    }
+    let host = scoring.host().to_ascii_lowercase();
+    Ok(UpstreamUrl { tls: scoring.is_tls(), host, port: scoring.port(), path: scoring.path().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        azure::service::{Kind, Name},
+        config::model::Slot,
+    };
+
+    #[test]
+    fn a_token_that_is_due_is_not_asked_for_all_the_time() {
+        let pause = |good_for, refresh_in| {
+            let seconds = Duration::from_secs;
+            TokenTimes { good_for: seconds(good_for), refresh_in: seconds(refresh_in) }.look_again().as_secs()
+        };
+        assert_eq!((pause(3600, 1800), pause(3600, 0), pause(20, 0), pause(1, 0)), (1800, 30, 10, 1));
+    }
+
+    #[test]
+    fn no_credential_goes_in_plain_text_unasked() {
+        let service = |plaintext| Service {
+            workspace: "w".into(),
+            name: Name { name: "x".into(), kind: Kind::Aks },
+            auth: None,
+            active: Slot::Primary,
+            plaintext,
+        };
+        let url = |text| Url::parse(text).unwrap();
+        let plain = url("http://10.0.0.7:80/api/v1/service/x/score");
+        let error = upstream(&service(false), &plain, Auth::Key).unwrap_err().to_string();
+        assert!(error.contains("`plaintext: allow`") && error.contains("http://10.0.0.7:80/api"), "{error}");
+        for (service, url, auth) in [
+            (service(true), &plain, Auth::Key),
+            (service(false), &plain, Auth::Open),
+            (service(false), &url("http://127.0.0.1:1/score"), Auth::Token),
+            (service(false), &url("https://h/score"), Auth::Key),
+        ] {
+            assert!(upstream(&service, url, auth).is_ok(), "{url} {auth}");
+        }
+        assert!(upstream(&service(false), &url("https://h/score?code=canary"), Auth::Key).is_err());
+        let found = upstream(&service(true), &plain, Auth::Key).unwrap();
+        assert_eq!((found.host.as_str(), found.port, found.path.as_str()), ("10.0.0.7", 80, "/api/v1/service/x/score"));
+    }
+}

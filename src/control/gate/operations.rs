@@ -1,0 +1,168 @@
+//! What the admin side asks of a gate: how it stands, and what it is told to do.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use super::{Facts, Gate};
+use crate::{
+    config::model::{Config, Credential, Endpoint, Readiness, Slot},
+    control::{
+        admin::{
+            BoxFuture, Operations,
+            report::{
+                EndpointReady, EndpointStatus, ListenerStatus, ReadyReport, ReloadError, ReloadReport, SlotStatus,
+                Status, WorkerStatus,
+            },
+        },
+        fingerprint::Place,
+    },
+    telemetry::logs::LogControl,
+};
+
+impl Gate {
+    fn endpoint_status(&self, config: &Config, facts: &Facts) -> Vec<EndpointStatus> {
+        let now = self.shared.clock.now();
+        let status = |endpoint: &Endpoint| {
+            let slots = match &endpoint.credential {
+                Credential::None | Credential::Awaited => Vec::new(),
+                Credential::Keys { .. } | Credential::Token(_) => [
+                    (Place::Slot(Slot::Primary), "primary"),
+                    (Place::Slot(Slot::Secondary), "secondary"),
+                    (Place::Token, "token"),
+                ]
+                .into_iter()
+                .filter_map(|(place, name)| {
+                    let seen = facts.fingerprints.of(&endpoint.name, place)?;
+                    Some(SlotStatus {
+                        slot: name.to_owned(),
+                        active: match (&endpoint.credential, place) {
+                            (Credential::Keys { active, .. }, Place::Slot(slot)) => *active == slot,
+                            _ => true,
+                        },
+                        fingerprint: Some(seen.text.clone()),
+                        age_seconds: now.since(seen.since).as_secs(),
+                        generation: seen.generation,
+                    })
+                })
+                .collect(),
+            };
+            let in_flight = self.shared.metrics.in_flight.with_label_values(&[&endpoint.name]).get();
+            EndpointStatus {
+                name: endpoint.name.clone(),
+                ready: endpoint.is_ready(),
+                reason: reason(endpoint, facts),
+                upstreams: endpoint
+                    .upstreams
+                    .iter()
+                    .map(|url| {
+                        format!("{}://{}:{}{}", if url.tls { "https" } else { "http" }, url.host, url.port, url.path)
+                    })
+                    .collect(),
+                slots,
+                in_flight: u64::try_from(in_flight).unwrap_or(0),
+            }
+        };
+        config.endpoints.iter().map(status).collect()
+    }
+}
+
+impl Operations for Arc<Gate> {
+    fn ready(&self) -> ReadyReport {
+        let draining = self.shared.snapshots.draining();
+        let config = self.in_force();
+        let asked = |name: &String| match &config.readiness {
+            Readiness::All | Readiness::Any => true,
+            Readiness::Named(names) => names.contains(name),
+        };
+        let endpoints = config.endpoints.iter().filter(|endpoint| asked(&endpoint.name));
+        let endpoints: Vec<EndpointReady> = endpoints
+            .map(|endpoint| {
+                let ready = endpoint.is_ready();
+                // Whoever may ask this need not know whom we ask at Azure: `status` and the log say more.
+                let reason = (!ready).then(|| "its service or its credential is not known yet".to_owned());
+                EndpointReady { name: endpoint.name.clone(), ready, reason }
+            })
+            .collect();
+        let enough = match config.readiness {
+            Readiness::Any => endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.ready),
+            Readiness::All | Readiness::Named(_) => endpoints.iter().all(|endpoint| endpoint.ready),
+        };
+        ReadyReport { ready: enough && !draining, draining, endpoints }
+    }
+
+    fn live(&self) -> bool {
+        self.alive.load(Relaxed)
+    }
+
+    fn status(&self) -> Status {
+        let config = self.in_force();
+        let clock = &self.shared.clock;
+        let gauge = |name: &str, state| self.shared.metrics.connections.with_label_values(&[name, state]).get();
+        let facts = self.facts();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: clock.now().since(self.started).as_secs(),
+            generation: self.shared.snapshots.load().generation,
+            draining: self.shared.snapshots.draining(),
+            listeners: config
+                .listeners
+                .iter()
+                .map(|listener| ListenerStatus {
+                    name: listener.name.clone(),
+                    address: self.address_of(listener),
+                    tls: listener.tls.is_some(),
+                    connections: u64::try_from(gauge(&listener.name, "idle") + gauge(&listener.name, "active"))
+                        .unwrap_or(0),
+                })
+                .collect(),
+            endpoints: self.endpoint_status(&config, &facts),
+            workers: self
+                .workers
+                .iter()
+                .enumerate()
+                .map(|(index, worker)| WorkerStatus {
+                    index: u32::try_from(index).unwrap_or(u32::MAX),
+                    generation: worker.gauges.generation.load(Relaxed),
+                    connections: count(worker.gauges.connections.load(Relaxed)),
+                    in_flight: count(worker.gauges.in_flight.load(Relaxed)),
+                })
+                .collect(),
+            last_reload: facts.last_reload.clone(),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let metrics = &self.shared.metrics;
+        if let Ok(mut publisher) = self.publisher.try_lock() {
+            metrics.snapshots_live.set(i64::try_from(publisher.live()).unwrap_or(i64::MAX));
+        }
+        let dropped = self.shared.access.dropped() + self.logs.as_ref().map_or(0, LogControl::dropped);
+        metrics.log_dropped.inc_by(dropped.saturating_sub(metrics.log_dropped.get()));
+        metrics.render()
+    }
+
+    fn config(&self) -> serde_json::Value {
+        crate::config::redacted(&self.in_force())
+    }
+
+    fn reload(&self, drained: bool) -> BoxFuture<'static, Result<ReloadReport, ReloadError>> {
+        let gate = Self::clone(self);
+        Box::pin(async move { Gate::reload(&gate, drained).await })
+    }
+
+    fn drain(&self) {
+        self.drain_asked.notify_one();
+    }
+
+    fn set_log_level(&self, level: tracing::Level) {
+        if let Some(logs) = &self.logs {
+            logs.set_level(level);
+        }
+    }
+}
+
+fn reason(endpoint: &Endpoint, facts: &Facts) -> Option<String> {
+    let unready = !endpoint.is_ready();
+    unready.then(|| facts.reasons.get(&endpoint.name).cloned().unwrap_or_else(|| "it is being looked for".to_owned()))
+}
