@@ -1,0 +1,5 @@
+"""Every target by its name."""
+
+from .scoregate import Scoregate
+
+TARGETS = {"scoregate": Scoregate}

@@ -1,0 +1,119 @@
+"""scoregate itself, by its release binary and a configuration file, as a user runs it."""
+
+import hashlib
+
+from harness.gate import BINARY, Gate, command
+
+from ..core.lane import Ports
+from .target import Target, free_ports
+
+# Short enough that a slow peer is found out while the other cases run, long enough for a busy machine.
+SHORT = {
+    "tls_handshake": "2s", "request_head": "2s", "idle": "2s", "response_head": "3s", "request": "4s", "stall": "2s",
+    "stream_idle": "3s", "connect": "2s",
+}
+# The same, for peers and cases: seconds.
+SHORTEST, LONGEST = 2.0, 4.0
+
+
+class Scoregate(Target):
+    """The gate that the corpora are there for."""
+
+    name = "scoregate"
+    has = frozenset(
+        ["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "logs", "admin", "slow", "prior-knowledge"]
+    )
+
+    def launch(self):
+        self.version = command("version").stdout.split()[1]
+        self.admin_port = free_ports(1)[0]
+        self.gate = Gate(self.folder, self.config()).start()
+        if self.profile == "few-descriptors":
+            self.limit_descriptors()
+        return [Ports(self.gate.port(f"lane{n}"), self.gate.port(f"lane{n}-tls")) for n in range(len(self.upstreams))]
+
+    def stop(self):
+        self.gate.stop()
+
+    def pids(self):
+        return [self.gate.process.pid]
+
+    def config(self):
+        keys = self.keys
+        config = {
+            "listeners": [], "endpoints": {}, "routes": [],
+            "workers": 2,
+            "callers": {
+                "team-a": {"keys": [{"sha256": digest(keys.a)},
+                                    {"sha256": digest(keys.expired), "expires": "2020-01-01T00:00:00Z"}]},
+                "team-b": {"keys": [{"sha256": digest(keys.b)}]},
+                "anyone": {"anonymous": {"public": True}},
+            },
+            "admin": {"socket": str(self.folder / "admin.sock"), "address": f"127.0.0.1:{self.admin_port}"},
+            "log": {"level": "debug", "access": "all"},
+        }
+        if self.profile == "slow":
+            config["timeouts"] = SHORT | {"lame_duck": "0s"}
+        for number, (upstream, upstream_h2) in enumerate(self.upstreams):
+            names = [f"lane{number}", f"lane{number}-tls"]
+            config["listeners"] += [
+                {"name": names[0], "address": "127.0.0.1:0"},
+                # Not loopback: every host is served here, as at a gateway.
+                {"name": names[1], "address": "0.0.0.0:0", "tls": self.pki.listener_tls()},
+            ]
+            config["endpoints"] |= self.endpoints(number, upstream, upstream_h2)
+            config["routes"] += [route(number, names, **one) for one in ROUTES]
+        return config
+
+    def endpoints(self, number, upstream, upstream_h2):
+        service, extra = ({"primary": {"value": key}} for key in (self.keys.service, self.keys.extra))
+        base = f"http://127.0.0.1:{upstream.port}"
+        return {
+            f"main{number}": {"upstreams": [f"{base}/score"], "keys": service},
+            f"based{number}": {"upstreams": [f"{base}/svc/v1/score"], "keys": service},
+            f"extra{number}": {
+                "upstreams": [f"{base}/score"], "keys": extra, "attach": {"header": "x-service-key", "prefix": ""}
+            },
+            f"h2-{number}": {
+                "upstreams": [f"http://127.0.0.1:{upstream_h2.port}/score"], "keys": service, "upstream": {"protocol": "h2c"}
+            },
+        }
+
+
+ROUTES = [
+    {"path": "/", "callers": ["team-a"]},
+    {"path": "/b", "callers": ["team-b"]},
+    {"path": "/both", "callers": ["team-a", "team-b"]},
+    {"path": "/admin", "deny": True},
+    {"path": "/open", "exact": True, "callers": ["anyone"], "attach": "none"},
+    {"path": "/read", "methods": ["GET", "HEAD"], "callers": ["team-a"]},
+    {"path": "/keys", "callers": ["team-a"], "caller_headers": ["authorization", "x-api-key", "api-key"]},
+    {"path": "/small", "callers": ["team-a"], "body": "1KiB"},
+    {"path": "/special", "callers": ["team-a"], "path_chars": [";", "\\", "%2F", "%5C"]},
+    {"path": "/based", "callers": ["team-a"], "endpoint": "based", "rewrite": {"path_prefix": "/"}},
+    {"path": "/extra", "callers": ["team-a"], "endpoint": "extra"},
+    {"path": "/trailers", "callers": ["team-a"], "trailers": ["x-sum"]},
+    {"path": "/h2", "callers": ["team-a"], "endpoint": "h2-"},
+    {"path": "/mixed", "callers": ["team-a", "anyone"]},
+    {"host": "secret.test", "path": "/", "callers": ["team-b"]},
+    {"host": "*.wild.test", "path": "/", "callers": ["team-b"]},
+    {"host": "public.test", "path": "/", "callers": ["team-a"]},
+]
+
+
+def route(number, listeners, path, host="*", exact=False, methods=None, deny=False, endpoint="main", **others):
+    """A route of one lane."""
+    match = {"host": host, "path" if exact else "path_prefix": path, "listeners": listeners}
+    if methods:
+        match["methods"] = methods
+    if deny:
+        return {"match": match, "deny": True}
+    told = {"identity_header": "x-auth-subject"} if others.get("attach") != "none" else {}
+    return {"match": match, "endpoint": f"{endpoint}{number}"} | told | others
+
+
+def digest(key):
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+__all__ = ["BINARY", "Scoregate"]
