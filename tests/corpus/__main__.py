@@ -30,7 +30,7 @@ def all_cases():
         found += importlib.import_module(f"{case_modules.__name__}.{module}").CASES
     seen = set()
     for case in found:
-        key = (case.corpus, case.name)
+        key = (case.corpus, case.klass, case.name)
         assert key not in seen, f"two cases are called {key}"
         assert case.klass in CLASSES, f"{key} is of no class: {case.klass}"
         seen.add(key)

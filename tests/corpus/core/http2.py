@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import ssl
 import time
 
@@ -193,11 +192,3 @@ class Http2:
         return f"goaway {codes}, connection {self.end or 'open'} {self.why}, streams " + str(
             {number: stream.reset if stream.reset is not None else stream.status for number, stream in self.streams.items()}
         )
-
-
-def tls_context(pki, *protocols):
-    """A client's TLS with ALPN."""
-    return pki.client(*protocols)
-
-
-__all__ = ["Http2", "Stream", "socket", "tls_context"]

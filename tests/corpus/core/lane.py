@@ -9,6 +9,7 @@ import secrets as random
 from dataclasses import dataclass
 
 from .case import Ended, Outcome, demand
+from .http2 import Http2
 from .judge import USUAL, echoed, judge
 from .talk import PATIENCE, Talk
 
@@ -77,6 +78,12 @@ class Lane:
         talk = Talk(self.ports.tls if tls else self.ports.plain, context, patience)
         self.talks.append(talk)
         return talk
+
+    def http2(self, **options):
+        """A connection of HTTP/2 over TLS."""
+        one = Http2(self.ports.tls, self.pki.client("h2"), **options)
+        self.talks.append(one)
+        return one
 
     def own(self, kind):
         """A request of the harness: a canary on a connection of its own, or a sentinel behind a case's requests."""
