@@ -54,7 +54,7 @@ SOUND = table("answers: passed on", [
 ])
 
 
-def redirected(lane, status_line, fields):
+def redirected(lane, status_line, fields, lacks=()):
     """The client gets the redirect. Nobody goes where it points, least of all with the service's key."""
     with socket.socket() as trap:
         trap.bind(("127.0.0.1", 0))
@@ -63,7 +63,7 @@ def redirected(lane, status_line, fields):
         place = b"http://127.0.0.1:%d/stolen" % trap.getsockname()[1]
         reply = b"HTTP/1.1 " + status_line + b"\r\n" + fields.replace(b"<PLACE>", place) + END
         code = int(status_line[:3])
-        upstream_says(lane, replies(reply), Delivered(code))
+        upstream_says(lane, replies(reply), Delivered(code, lacks=lacks))
         seen = lane.upstream.seen()
         demand(len(seen.requests) == 1, Outcome.BYPASS, f"the upstream was asked {len(seen.requests)} times")
         try:
@@ -74,8 +74,8 @@ def redirected(lane, status_line, fields):
             raise AssertionError("the gate went where a redirect points")
 
 
-def redirect(name, section, status_line, fields):
-    return Case(name, "answers", "redirects", section, lambda lane: redirected(lane, status_line, fields))
+def redirect(name, section, status_line, fields, *lacks):
+    return Case(name, "answers", "redirects", section, lambda lane: redirected(lane, status_line, fields, lacks))
 
 
 REDIRECTS = [
@@ -91,6 +91,9 @@ REDIRECTS = [
     redirect("200 with words of other proxies for internal redirects", "threat redirects", b"200 OK",
              b"x-reproxy-url: <PLACE>"),
     redirect("401 with a challenge", "RFC 9110 11.6.1", b"401 Unauthorized", b"www-authenticate: Basic realm=\"<PLACE>\""),
-    redirect("407 with a challenge", "RFC 9110 11.7.1", b"407 Proxy Authentication Required", b"proxy-authenticate: Basic realm=\"x\""),
+    # A challenge to the gate is not one to its client.
+    redirect("407 with a challenge", "RFC 9110 11.7.1", b"407 Proxy Authentication Required", b"proxy-authenticate: Basic realm=\"x\"", b"proxy-authenticate"),
+    redirect("302 with a challenge to the gate", "RFC 9110 11.7.1", b"302 Found", b"location: <PLACE>\r\nproxy-authenticate: Basic realm=\"x\"", b"proxy-authenticate"),
+    redirect("302 with fields that end here", "RFC 9110 7.6.1", b"302 Found", b"location: <PLACE>\r\nconnection: x-a\r\nx-a: b", b"x-a"),
 ]
 CASES = SOUND + REDIRECTS

@@ -175,8 +175,9 @@ def slow_upstream(lane, script, statuses=(504, 502), cut=False, within=SOON):
     lane.canary()
 
 
-def says_then(*pieces, pause=None, forever=b""):
-    """A script that answers a request with pieces, a pause between them, and goes on for ever or falls silent."""
+def says_then(*pieces, pause=None, forever=b"", then=None):
+    """A script that answers a request with pieces, a pause between them, and then goes on for ever, or falls silent, or does as it
+    is told."""
     async def script(wire):
         await wire.request()
         for piece in pieces:
@@ -186,7 +187,7 @@ def says_then(*pieces, pause=None, forever=b""):
         while forever:
             await wire.send(forever)
             await asyncio.sleep(0.2)
-        await wire.drain()
+        await (then(wire) if then else wire.drain())
 
     return script
 
@@ -194,7 +195,7 @@ def says_then(*pieces, pause=None, forever=b""):
 def patient_stream(lane):
     """A slow answer that never falls silent for long is passed on to its end: models stream their words."""
     words = [b"4\r\nword\r\n"] * 12
-    lane.upstream.script = says_then(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *words, b"0\r\n\r\n", pause=0.5)
+    lane.upstream.script = says_then(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *words, b"0\r\n\r\n", pause=0.5, then=usual)
     with lane.talk() as talk:
         talk.send(lane.fill(GET + b"\r\n"), b"GET")
         talk.read_answers(1, 20)

@@ -47,6 +47,8 @@ class Http2:
             demand(self.sock.selected_alpn_protocol() == "h2", Outcome.WRONG, "HTTP/2 was not negotiated")
         self.sent, self.raw = bytearray(), bytearray()
         self.streams, self.pongs, self.goaways, self.settings = {}, [], [], []
+        # Window given beyond the initial one, by stream; the connection's is 0.
+        self.given = {}
         self.acked = 0
         # Frames that came, by kind.
         self.counts = dict.fromkeys(f.NAMES, 0)
@@ -132,6 +134,8 @@ class Http2:
         elif kind == f.GOAWAY:
             last, code = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF, int.from_bytes(payload[4:8], "big")
             self.goaways.append((last, code))
+        elif kind == f.WINDOW_UPDATE:
+            self.given[stream] = self.given.get(stream, 0) + int.from_bytes(payload, "big")
         elif kind == f.RST_STREAM:
             self.stream(stream).reset = int.from_bytes(payload, "big")
         elif kind in (f.HEADERS, f.CONTINUATION):

@@ -12,12 +12,12 @@ PATIENCE = 8.0
 
 
 def dial(port, patience=PATIENCE, tls=None, name="localhost"):
-    """A connected socket, plain or TLS."""
+    """A connected socket, plain or TLS. The end of a TLS connection without its close_notify is an error, not an end."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=patience)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls:
         try:
-            sock = tls.wrap_socket(sock, server_hostname=name)
+            sock = tls.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
         except (OSError, ssl.SSLError):
             sock.close()
             raise

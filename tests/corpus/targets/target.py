@@ -1,7 +1,7 @@
 """A gate under test, whichever it is: its processes, and the lanes that lead through it."""
 
-import resource
-import secrets as random
+import random
+import secrets as chance
 import socket
 from pathlib import Path
 
@@ -12,24 +12,26 @@ from ..core.lane import Keys, Lane, Ports
 
 # Lanes that are played on at the same time.
 LANES = {"usual": 8, "slow": 24, "few-descriptors": 2}
-# Descriptors beside those that a gate needs for itself, in that profile.
-FEW = 40
 
 
 def new_keys():
     """Secrets of one run. Each carries the mark by which it is found in anything that is written."""
-    return Keys(*(f"{secrets.MARK}{role}-{random.token_hex(16)}" for role in ("a", "b", "expired", "service", "extra")))
+    return Keys(*(f"{secrets.MARK}{role}-{chance.token_hex(16)}" for role in ("a", "b", "expired", "service", "extra")))
 
 
 def free_ports(count):
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Ports that nobody listens on now, below those that the kernel gives to connections."""
+    found = []
+    for number in random.SystemRandom().sample(range(10240, 32000), 4 * count):
+        with socket.socket() as one:
+            try:
+                one.bind(("0.0.0.0", number))
+            except OSError:
+                continue
+        found.append(number)
+        if len(found) == count:
+            break
+    return found
 
 
 class Target:
@@ -39,6 +41,8 @@ class Target:
     version = ""
     # What it can do beside what every case needs: h2-upstream, path-chars, trailers, extra-header, caller-headers, logs, admin.
     has = frozenset()
+    # It attaches the service's key and tells the upstream who calls.
+    attaches = True
 
     def __init__(self, folder, profile, loop, pki):
         self.folder, self.profile, self.loop, self.pki = Path(folder), profile, loop, pki
@@ -83,12 +87,6 @@ class Target:
             except OSError:
                 continue
         return total
-
-    def limit_descriptors(self):
-        """From here the processes may open but few more."""
-        for pid in self.pids():
-            most = len(list(Path(f"/proc/{pid}/fd").iterdir())) + FEW
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
 
     @staticmethod
     def pair(numbers):
