@@ -87,7 +87,7 @@ tools() {
         cargo "$program" --version >/dev/null 2>&1 || fail "\`cargo $program\` is missing: it is a component of the Rust toolchain"
     done
     # What the tests run: clients, a compiler for the C parts of dependencies, and what instructions are counted with.
-    programs cc=build-essential curl=curl valgrind=valgrind nginx=nginx-light h2load=nghttp2-client
+    programs cc=build-essential curl=curl valgrind=valgrind nginx=nginx-light h2load=nghttp2-client testssl=testssl.sh
     python_environment
 }
 
@@ -115,6 +115,7 @@ every_step() {
     step "unit, property, integration and documentation tests" unit_and_integration
     step "release build" cargo build --locked --release
     step "end-to-end tests" end_to_end
+    step "attack corpora" tests/corpus/run
     # The floor is 0.99 and not yet held (benches/README.md); until then no change may make it worse than it is.
     step "instructions per request against nginx" benches/instructions --requests 1000
     step "documentation" documentation

@@ -43,7 +43,7 @@ ROWS = table("h1", "pipelining", [
     ("a body that is announced twice behind a refusal", "RFC 9112 6.3",
      DENIED_POST + b"content-length: 0\r\ncontent-length: 5\r\n\r\nhello" + get(1), Refuse(closes=True)),
     ("a refused method with a body that hides a request", "RFC 9112 9.3", sized(POST.replace(b"/score", b"/read"), GET + END), Refuse(frozenset([405]))),
-    ("a broken request behind a sound one", "RFC 9112 9.3.2", get(0) + b"GET / HTTP/1.1\nhost: localhost\n\n",
+    ("a broken request behind a sound one", "RFC 9112 9.3.2", get(0) + b"GET / HTTP/1.1\r\nhost localhost\r\n\r\n",
      Refuse(before=(second(0),), closes=True), {"methods": (b"GET", b"GET"), "answers": 2}),
     ("two lengths behind a sound request", "RFC 9112 6.3", get(0) + POST + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
      Refuse(before=(second(0),), closes=True), {"methods": (b"GET", b"POST"), "answers": 2}),

@@ -27,7 +27,6 @@ HOPS = table("h1", "hop by hop", [
     gone("Proxy-Authorization", "RFC 9110 11.7.2", b"proxy-authorization: Basic YTpi\r\n", b"proxy-authorization"),
     gone("TE", "RFC 9110 10.1.4", b"te: gzip\r\nconnection: te\r\n", b"te"),
     gone("TE that Connection does not name", "RFC 9110 10.1.4", b"te: gzip;q=0.5\r\n", b"te"),
-    gone("Trailer", "RFC 9110 7.6.1", b"trailer: x-sum\r\n", b"trailer"),
     gone("close with other options", "RFC 9110 7.6.1", b"connection: close, x-a\r\nx-a: b\r\n", b"x-a"),
     gone("an option that is no token", "RFC 9110 7.6.1", b"connection: \"x-a\", @\r\nx-b: c\r\n", b"connection", has=((b"x-b", b"c"),)),
     gone("a field that no one named stays", "RFC 9110 7.6.1", b"connection: x-b\r\nx-a: b\r\nx-b: c\r\n", b"x-b", has=A),

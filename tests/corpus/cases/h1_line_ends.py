@@ -1,7 +1,7 @@
 """Line ends, folds, NUL, and bytes that are no text (RFC 9112 sections 2.2 and 5.2)."""
 
 from ..core.h1 import AUTH, GET, HOST, NO_REQUEST, REFUSE, SMUGGLED, passes, post, sized, table, POST
-from ..core.judge import Refuse, Wanted
+from ..core.judge import Refuse, Rules, Wanted
 
 LINE = b"GET /score/<TOKEN> HTTP/1.1"
 # A recipient may take a bare LF for a line end (RFC 9112 section 2.2): then every server must see the same.
@@ -14,7 +14,7 @@ CASES = table("h1", "line ends", [
     ("LF for every line end", "RFC 9112 2.2", (GET + b"\r\n").replace(b"\r\n", b"\n"), LF),
     ("LF for the empty line", "RFC 9112 2.2", GET + b"\n", LF),
     ("LF for the empty line, and a request behind it", "RFC 9112 2.2", GET + b"\n" + SMUGGLED,
-     (NO_REQUEST, passes()), {"answers": 1}),
+     (NO_REQUEST, Refuse(frozenset([401, 403]), before=(Wanted(),))), {"methods": (b"GET", b"GET")}),
     ("LF behind a field that holds another field", "RFC 9112 2.2", GET + b"x-a: b\nx-auth-subject: spoofed\r\n\r\n", LF),
     ("CR behind the request line", "RFC 9112 2.2", LINE + b"\r" + HOST + AUTH + b"\r\n", REFUSE),
     ("CR within the request line", "RFC 9112 2.2", b"GET /score/<TOKEN>\r HTTP/1.1\r\n" + HOST + AUTH + b"\r\n", REFUSE),
@@ -51,7 +51,8 @@ CASES = table("h1", "line ends", [
      (passes(Wanted(has=((b"x-a", b"\xc3\xa4\xff"),))), REFUSE)),
     ("a target with bytes beyond ASCII", "RFC 9112 3.2", b"GET /score/<TOKEN>/\xc3\xa4 HTTP/1.1\r\n" + HOST + AUTH + b"\r\n", REFUSE),
     ("CR LF escaped in the target", "RFC 3986 2.1",
-     b"GET /score/<TOKEN>%0d%0ax-auth-subject:%20spoofed HTTP/1.1\r\n" + HOST + AUTH + b"\r\n", REFUSE),
+     b"GET /score/<TOKEN>%0d%0ax-auth-subject:%20spoofed HTTP/1.1\r\n" + HOST + AUTH + b"\r\n", REFUSE,
+     {"rules": Rules(spoof_may_pass=True)}),
     ("CR LF escaped in the query passes as it is", "RFC 3986 2.1",
      b"GET /score/<TOKEN>?a=%0d%0ax-b:%20c HTTP/1.1\r\n" + HOST + AUTH + b"\r\n",
      (passes(Wanted(target=b"/score/<TOKEN>?a=%0d%0ax-b:%20c")), REFUSE)),

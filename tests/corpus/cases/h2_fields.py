@@ -151,7 +151,6 @@ DOWNGRADE = table("h2: downgrade", [
     injected("a GET with a body is framed", body=b"GET /admin HTTP/1.1\r\nhost: localhost\r\n\r\n",
              expect=(passes(Wanted(body=b"GET /admin HTTP/1.1\r\nhost: localhost\r\n\r\n")), StreamError(cut_ok=True))),
     injected("an expectation becomes none", [(b"expect", b"100-continue")], body=b"hello", expect=passes(Wanted(b"POST", body=b"hello")), **POST),
-    injected("http2-settings ends here", [(b"http2-settings", b"AAMAAABk")], (passes(Wanted(lacks=(b"http2-settings",))), MALFORMED), "RFC 9113 3.1"),
     injected("crumbs of a cookie are joined", [(b"cookie", b"a=1"), (b"cookie", b"b=2"), (b"cookie", b"c=3")], passes(Wanted(has=((b"cookie", b"a=1; b=2; c=3"),))), "RFC 9113 8.2.3"),
     injected("the identity header", [(b"x-auth-subject", b"spoofed")], passes(), "threat 9"),
     injected("the identity header with underscores", [(b"x_auth_subject", b"spoofed")], (MALFORMED, passes()), "threat 9"),

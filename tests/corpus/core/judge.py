@@ -10,7 +10,7 @@ from .case import PASSED, Ended, Outcome, Verdict, demand
 
 # What a test writes into fields that say who or where somebody is: it must not arrive anywhere.
 SPOOF = b"spoofed"
-HOP_BY_HOP = {b"keep-alive", b"proxy-connection", b"proxy-authorization", b"upgrade", b"http2-settings"}
+HOP_BY_HOP = {b"keep-alive", b"proxy-connection", b"proxy-authorization", b"upgrade"}
 # A server that does not know a transfer coding, an expectation or a version may say so (RFC 9112 section 6.1, RFC 9110 10.1.1).
 CLIENTS_FAULT = {501, 505}
 
