@@ -31,7 +31,16 @@ fn bench(c: &mut Criterion) {
         b.iter(|| {
             memory.clear();
             let mut sink = HeadWriter::request(&mut memory, &head.method, &["/", "score"]);
-            Outgoing { head: &head, survey: &survey, configured: &[], hop, id: &id, identity: None }.write(&mut sink);
+            Outgoing {
+                head: &head,
+                survey: &survey,
+                configured: &[],
+                hop,
+                id: &id,
+                identity: None,
+                websocket_key: false,
+            }
+            .write(&mut sink);
             sink.end();
             black_box(memory.len())
         });

@@ -15,7 +15,8 @@ use scoregate::{
     clock::Clock,
     control::{
         gate::{Gate, Parts},
-        threads::Sockets,
+        listening::Sockets,
+        names::SystemNames,
     },
     telemetry::access_log::AccessLog,
 };
@@ -46,12 +47,20 @@ async fn upstream() -> SocketAddr {
 
 fn gate(upstream: SocketAddr) -> (Arc<Gate>, SocketAddr) {
     let config = support::configuration(&upstream.to_string(), 1, 1);
-    let sockets = Sockets::default().with("bench", std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let sockets = Sockets::default().with(&config.listeners[0], std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let (access, _handle) = AccessLog::start(true, Box::new(std::io::sink()), 16).unwrap();
     let same = config.clone();
     let source = Box::new(move || Ok((same.clone(), Vec::new())));
-    let (gate, _deaths) =
-        Gate::start(Parts { config, source, sockets, clock: Clock::system(), access, logs: None }).unwrap();
+    let (gate, _deaths) = Gate::start(Parts {
+        config,
+        source,
+        sockets,
+        clock: Clock::system(),
+        access,
+        logs: None,
+        resolver: Arc::new(SystemNames),
+    })
+    .unwrap();
     let address = gate.address("bench").unwrap();
     (gate, address)
 }

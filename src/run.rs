@@ -21,7 +21,10 @@ use crate::{
     control::{
         admin::{self, AdminHandle, Listening, places::Fallbacks},
         gate::{Gate, Parts, Source},
-        threads::{Death, Sockets},
+        listening::Sockets,
+        names::SystemNames,
+        notify::Notify,
+        threads::Death,
     },
     telemetry::{
         access_log::AccessLog,
@@ -87,9 +90,18 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     }
     let (access, access_handle) = AccessLog::start(config.log.json, Box::new(std::io::stdout()), ACCESS_QUEUE)
         .context("cannot start the access log")?;
-    let sockets = Sockets::default().bind(&config.listeners)?;
+    let mut sockets = Sockets::default().inherit()?;
+    sockets.bind(&config.listeners)?;
     let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
-    let parts = Parts { config, source, sockets, clock: Clock::system(), access, logs: Some(log_control) };
+    let parts = Parts {
+        config,
+        source,
+        sockets,
+        clock: Clock::system(),
+        access,
+        logs: Some(log_control),
+        resolver: Arc::new(SystemNames),
+    };
     let (gate, deaths) = Gate::start(parts)?;
     let fallbacks = Fallbacks::from_env();
     let listening = Listening { admin: &admin_config, health, state_dir: &state_dir, fallbacks: &fallbacks };
@@ -103,7 +115,9 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let mut memory = tokio::spawn(Arc::clone(&gate).watch_memory());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
-    let outcome = supervise(&gate, &mut signals, deaths, &mut admin, &mut memory).await;
+    let manager = Arc::new(Notify::from_env());
+    manager.ready();
+    let outcome = supervise(&gate, &mut signals, deaths, &mut admin, &mut memory, &manager).await;
 
     memory.abort();
     admin.stop().await;
@@ -121,13 +135,18 @@ async fn supervise(
     mut deaths: mpsc::UnboundedReceiver<Death>,
     admin: &mut AdminHandle,
     memory: &mut JoinHandle<()>,
+    manager: &Arc<Notify>,
 ) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             _ = signals.reload.recv() => {
                 // Reports itself; the next signal need not wait for it.
-                let gate = Arc::clone(gate);
-                tokio::spawn(async move { drop(gate.reload(false).await) });
+                let (gate, manager) = (Arc::clone(gate), Arc::clone(manager));
+                tokio::spawn(async move {
+                    manager.reloading();
+                    drop(gate.reload(false).await);
+                    manager.ready();
+                });
             }
             () = signals.end.recv() => break,
             () = gate.drain_asked.notified() => break,
@@ -140,6 +159,7 @@ async fn supervise(
             error = admin.failed() => return Err(error.context("the admin side ended, which must live as long as the process")),
         }
     }
+    manager.stopping();
     tokio::select! {
         () = gate.drain() => Ok(()),
         () = signals.end.recv() => {

@@ -16,26 +16,27 @@ use http::HeaderName;
 
 use crate::{
     ids::{Generation, ListenerId},
-    proxy::{auth::KeyTable, route::RouteTable, tls::CertificatesByName, upstream::Endpoint},
+    proxy::{auth::KeyTable, route::RouteTable, socket::Remote, tls::CertificatesByName, upstream::Endpoint},
 };
 
-/// The world as one request sees it.
-#[derive(Debug)]
+/// The world as one request sees it. A clone shares its parts: what changes alone, an address or a credential, costs a list of
+/// pointers, however many routes and keys there are.
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Grows with every publication.
     pub generation: Generation,
     /// What leads where.
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     /// Every caller key.
-    pub keys: KeyTable,
+    pub keys: Arc<KeyTable>,
     /// Names of callers, by position: `identity_header` and access log.
-    pub callers: Box<[Box<str>]>,
+    pub callers: Arc<[Box<str>]>,
     /// Endpoints, by position. An endpoint that did not change is the same `Arc` as before.
     pub endpoints: Box<[Arc<Endpoint>]>,
     /// Listeners, by position.
-    pub listeners: Box<[Arc<ListenerPolicy>]>,
+    pub listeners: Arc<[Arc<ListenerPolicy>]>,
     /// Attach and identity headers of the whole configuration: removed from every request.
-    pub stripped: Box<[HeaderName]>,
+    pub stripped: Arc<[HeaderName]>,
     /// Caps.
     pub limits: Limits,
     /// Deadlines.
@@ -71,6 +72,10 @@ pub struct ListenerPolicy {
     pub hosts: Box<[Box<str>]>,
     /// Peers that are believed.
     pub trusted_proxies: Box<[Network]>,
+    /// So are peers over Unix sockets.
+    pub trusts_local: bool,
+    /// Connections begin with a PROXY header.
+    pub proxy_protocol: bool,
     /// A FIN before the answer does not cancel.
     pub half_close: bool,
 }
@@ -78,8 +83,8 @@ pub struct ListenerPolicy {
 impl ListenerPolicy {
     /// Whether what this peer says of others is believed.
     #[must_use]
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|network| network.contains(peer))
+    pub fn trusts(&self, peer: Remote) -> bool {
+        peer.ip().map_or(self.trusts_local, |ip| self.trusted_proxies.iter().any(|network| network.contains(ip)))
     }
 
     /// Whether this host is served here; any case.

@@ -2,7 +2,7 @@
 //!
 //! `resolve` makes it from what was typed; `control::build` turns it into a snapshot. Nothing here knows YAML.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::secret::Secret;
 
@@ -52,7 +52,7 @@ pub struct Listener {
     /// Label of metrics, target of `match.listeners`.
     pub name: String,
     /// Where to listen.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// HTTP/1.1 allowed.
     pub h1: bool,
     /// HTTP/2 allowed (TLS: by ALPN; plain: with prior knowledge).
@@ -64,8 +64,50 @@ pub struct Listener {
     pub hosts: Vec<String>,
     /// Peers whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<Network>,
+    /// So are peers over Unix sockets.
+    pub trusts_local: bool,
+    /// Connections begin with a PROXY header.
+    pub proxy_protocol: bool,
     /// h1: a FIN before the answer cancels, unless true.
     pub half_close: bool,
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// Who may connect, as of chmod(1).
+        mode: u32,
+    },
+    /// A socket that the service manager hands over under this name.
+    Inherited(String),
+}
+
+impl ListenAddress {
+    /// Whether only this machine can reach it. What is handed over may be anything.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix { .. } => true,
+            Self::Inherited(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix { path, mode } => write!(f, "unix:{}?mode={mode:04o}", path.display()),
+            Self::Inherited(name) => write!(f, "fd:{name}"),
+        }
+    }
 }
 
 /// An address block, `10.0.0.0/8` or a single address.
@@ -305,6 +347,8 @@ pub struct Forward {
     pub trailers: Vec<String>,
     /// Characters refused in paths unless listed: `;`, `\`, `%2F`, `%5C`.
     pub path_chars: PathChars,
+    /// Connections may become WebSockets.
+    pub websocket: bool,
 }
 
 /// A header a caller may show its key in.

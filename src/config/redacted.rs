@@ -63,16 +63,19 @@ pub fn redacted(config: &Config) -> Value {
 fn listener(listener: &Listener) -> Value {
     let protocols: Vec<&str> =
         [(listener.h1, "h1"), (listener.h2, "h2")].into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
+    let blocks = listener.trusted_proxies.iter().map(|n| format!("{}/{}", n.address, n.prefix));
+    let trusted = blocks.chain(listener.trusts_local.then(|| "unix:".to_owned()));
     json!({
         "name": listener.name,
-        "address": listener.address,
+        "address": listener.address.to_string(),
         "protocols": protocols,
         "tls": listener.tls.as_ref().map(|tls| json!({
             "certificates": tls.certificates.iter().map(|certificate| json!({ "names": certificate.names })).collect::<Vec<_>>(),
             "client_auth": format!("{:?}", tls.client_auth).to_lowercase(),
         })),
         "hosts": listener.hosts,
-        "trusted_proxies": listener.trusted_proxies.iter().map(|n| format!("{}/{}", n.address, n.prefix)).collect::<Vec<_>>(),
+        "trusted_proxies": trusted.collect::<Vec<_>>(),
+        "proxy_protocol": listener.proxy_protocol,
         "half_close": listener.half_close,
     })
 }

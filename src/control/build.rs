@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -13,6 +14,7 @@ use http::{HeaderName, HeaderValue};
 use rustls_pki_types::{ServerName, TrustAnchor};
 use tokio::sync::Semaphore;
 
+use super::listening::{self, ListenerKey};
 use crate::{
     config::model::{self, Config},
     ids::{BackendId, EndpointId, Generation, ListenerId, ValueId},
@@ -21,7 +23,7 @@ use crate::{
         path::Special,
         route::{Action, Forward, PathMatch, Route, RouteTable},
         tls::CertificatesByName,
-        upstream::{Backend, Credential, Endpoint, Protocol, admission::Admission},
+        upstream::{Addresses, Backend, BackendTls, Credential, Endpoint, Protocol, Upstream, admission::Admission},
     },
     snapshot::{Access, Limits, ListenerPolicy, Network, Snapshot, Timeouts},
 };
@@ -34,7 +36,9 @@ pub struct Carried {
     backends: HashMap<BackendKey, Arc<Backend>>,
     /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
-    listeners: HashMap<(String, std::net::SocketAddr), CarriedListener>,
+    listeners: HashMap<ListenerKey, CarriedListener>,
+    /// What upstreams' names lead to, as far as they were looked up.
+    names: HashMap<String, Vec<IpAddr>>,
     roots: Option<Arc<rustls::RootCertStore>>,
 }
 
@@ -79,7 +83,7 @@ impl Carried {
             .listeners
             .iter()
             .map(|listener| next.listener(self, listener).with_context(|| format!("listener `{}`", listener.name)))
-            .collect::<anyhow::Result<Box<[_]>>>()?;
+            .collect::<anyhow::Result<Arc<[_]>>>()?;
         let endpoints = config
             .endpoints
             .iter()
@@ -99,8 +103,8 @@ impl Carried {
         }
         let snapshot = Snapshot {
             generation,
-            routes,
-            keys: caller_keys(config).collect(),
+            routes: Arc::new(routes),
+            keys: Arc::new(caller_keys(config).collect()),
             callers: config.callers.iter().map(|caller| caller.name.as_str().into()).collect(),
             endpoints,
             listeners,
@@ -121,14 +125,41 @@ impl Carried {
         Ok(snapshot)
     }
 
+    /// Notes what a name leads to.
+    pub fn name_leads_to(&mut self, name: &str, addresses: &[IpAddr]) {
+        self.names.insert(name.to_owned(), addresses.to_vec());
+    }
+
+    /// An endpoint with its upstreams where their names lead to now; none where that is where they were.
+    #[must_use]
+    pub fn readdressed(&self, endpoint: &Endpoint) -> Option<Endpoint> {
+        let addresses = |upstream: &Upstream| self.addresses(&upstream.backend.host, upstream.backend.port);
+        if endpoint.upstreams.iter().all(|upstream| addresses(upstream) == upstream.addresses) {
+            return None;
+        }
+        let mut moved = endpoint.clone();
+        for upstream in &mut moved.upstreams {
+            upstream.addresses = addresses(upstream);
+        }
+        Some(moved)
+    }
+
+    fn addresses(&self, host: &str, port: u16) -> Addresses {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Some([SocketAddr::new(address, port)].into());
+        }
+        let addresses = self.names.get(host)?;
+        Some(addresses.iter().map(|address| SocketAddr::new(*address, port)).collect())
+    }
+
     /// The identity of a listener that was built.
     #[must_use]
     pub fn listener_id(&self, listener: &model::Listener) -> Option<ListenerId> {
-        self.listeners.get(&(listener.name.clone(), listener.address)).map(|(id, ..)| *id)
+        self.listeners.get(&listening::key(listener)).map(|(id, ..)| *id)
     }
 
     fn listener(&mut self, before: &Self, listener: &model::Listener) -> anyhow::Result<Arc<ListenerPolicy>> {
-        let key = (listener.name.clone(), listener.address);
+        let key = listening::key(listener);
         let tls_key = listener.tls.as_ref().map(|tls| TlsKey {
             certificates: tls.certificates.iter().map(|certificate| certificate.digest).collect(),
             client_auth: tls.client_auth,
@@ -159,6 +190,8 @@ impl Carried {
                 .iter()
                 .map(|network| Network { address: network.address, prefix: network.prefix })
                 .collect(),
+            trusts_local: listener.trusts_local,
+            proxy_protocol: listener.proxy_protocol,
             half_close: listener.half_close,
         }))
     }
@@ -172,17 +205,23 @@ impl Carried {
             .filter(|admission| admission.is_for(endpoint.concurrency, endpoint.queue))
             .map_or_else(|| Arc::new(Admission::new(endpoint.concurrency, endpoint.queue, workers)), Arc::clone);
         self.admissions.insert(id, Arc::clone(&admission));
-        let backends = endpoint
+        let upstreams = endpoint
             .upstreams
             .iter()
             .map(|url| {
-                self.backend(before, id, endpoint, url).with_context(|| format!("upstream {}:{}", url.host, url.port))
+                if let Some(known) = before.names.get(&url.host) {
+                    self.names.insert(url.host.clone(), known.clone());
+                }
+                let backend = self
+                    .backend(before, id, endpoint, url)
+                    .with_context(|| format!("upstream {}:{}", url.host, url.port))?;
+                Ok(Upstream { backend, addresses: self.addresses(&url.host, url.port) })
             })
             .collect::<anyhow::Result<Box<[_]>>>()?;
         Ok(Arc::new(Endpoint {
             id,
             name: endpoint.name.as_str().into(),
-            backends,
+            upstreams,
             credential: self.credential(before, id, endpoint)?,
             retry_unanswered: endpoint.retry_unanswered,
             admission,
@@ -245,7 +284,12 @@ impl Carried {
 
     fn new_backend(&mut self, connect: &model::UpstreamConnect, url: &model::UpstreamUrl) -> anyhow::Result<Backend> {
         let tls = match url.tls {
-            true => Some((self.client_tls(connect)?, server_name(connect, url)?)),
+            true => {
+                let config = self.client_tls(connect)?;
+                let mut h1 = config.clone();
+                h1.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Some(BackendTls { config: Arc::new(config), h1: Arc::new(h1), name: server_name(connect, url)? })
+            }
             false => None,
         };
         let base = url.path.rfind('/').and_then(|at| url.path.get(..=at)).unwrap_or("/");
@@ -268,7 +312,7 @@ impl Carried {
         })
     }
 
-    fn client_tls(&mut self, connect: &model::UpstreamConnect) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    fn client_tls(&mut self, connect: &model::UpstreamConnect) -> anyhow::Result<rustls::ClientConfig> {
         let roots = match &connect.ca {
             Some((roots, _)) => Arc::clone(roots),
             None => self.platform_roots()?,
@@ -285,7 +329,7 @@ impl Carried {
             model::UpstreamProtocol::H1 => vec![b"http/1.1".to_vec()],
             model::UpstreamProtocol::H2 | model::UpstreamProtocol::H2c => vec![b"h2".to_vec()],
         };
-        Ok(Arc::new(config))
+        Ok(config)
     }
 
     /// Read once, when the first upstream without a CA of its own needs them.
@@ -413,6 +457,7 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
         replay_body: forward.replay_body.unwrap_or(config.limits.replay_body),
         trailers: forward.trailers.iter().map(header_name).collect::<anyhow::Result<_>>()?,
         special: special(forward.path_chars),
+        websocket: forward.websocket,
     })
 }
 
@@ -437,7 +482,7 @@ fn caller_keys(config: &Config) -> impl Iterator<Item = KeyEntry> {
 }
 
 /// Attach and identity headers of the whole configuration, but for those that are removed from every request anyway.
-fn stripped_headers(config: &Config) -> anyhow::Result<Box<[HeaderName]>> {
+fn stripped_headers(config: &Config) -> anyhow::Result<Arc<[HeaderName]>> {
     let attach = config.endpoints.iter().map(|endpoint| &endpoint.attach_header);
     let identity = config.routes.iter().filter_map(|route| match &route.action {
         model::Action::Forward(forward) => forward.identity_header.as_ref(),

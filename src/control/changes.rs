@@ -1,6 +1,6 @@
 //! What a reload changes, in words, and what it cannot change.
 
-use std::{collections::BTreeSet, fmt::Debug};
+use std::fmt::Debug;
 
 use rustls_pki_types::TrustAnchor;
 
@@ -32,13 +32,6 @@ pub fn describe(before: &Config, after: &Config) -> Vec<String> {
 #[must_use]
 pub fn needs_restart(before: &Config, after: &Config) -> Vec<String> {
     let mut lines = Vec::new();
-    let places =
-        |config: &Config| -> BTreeSet<_> { config.listeners.iter().map(|l| (l.name.clone(), l.address)).collect() };
-    for (name, address) in places(before).symmetric_difference(&places(after)) {
-        lines.push(format!(
-            "listeners.{name}: {address} was added, removed or moved; restart scoregate to change where it listens"
-        ));
-    }
     if before.workers != after.workers {
         lines.push(
             "workers: the number of data-plane threads cannot change while they run; restart scoregate".to_owned(),
@@ -102,7 +95,13 @@ fn listener_difference(before: &Listener, after: &Listener) -> Option<&'static s
     if tls_face(before.tls.as_ref()) != tls_face(after.tls.as_ref()) {
         return Some("has other certificates or client CAs");
     }
-    let rest = |l: &Listener| format!("{:?}", (l.h1, l.h2, &l.hosts, &l.trusted_proxies, l.half_close));
+    if before.address != after.address {
+        return Some("listens elsewhere");
+    }
+    let rest = |l: &Listener| {
+        let trusted = (&l.trusted_proxies, l.trusts_local, l.proxy_protocol);
+        format!("{:?}", (l.h1, l.h2, &l.hosts, trusted, l.half_close))
+    };
     (rest(before) != rest(after)).then_some("changed")
 }
 

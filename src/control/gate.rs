@@ -4,8 +4,7 @@
 //! fails the configuration in force stays whole.
 
 use std::{
-    collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -25,13 +24,15 @@ use super::{
     },
     changes,
     fingerprint::Fingerprints,
+    listening::{self, ListenerKey, Sockets},
     memory::MemoryGauge,
+    names::{Names, Resolve},
     publish::{self, Publisher},
-    threads::{Death, SEEN_PATIENCE, Sockets, Threads},
+    threads::{Death, SEEN_PATIENCE, Threads},
 };
 use crate::{
     clock::{Clock, Moment},
-    config::model::{Config, Credential, Readiness, Slot},
+    config::model::{Config, Credential, Listener, Readiness, Slot},
     proxy::{
         accept::WorkerHandle,
         worker::{Message, Shared},
@@ -55,7 +56,7 @@ pub struct Parts {
     pub config: Config,
     /// Where it comes from when it is read again.
     pub source: Source,
-    /// Bound sockets, one per listener.
+    /// Sockets of its listeners.
     pub sockets: Sockets,
     /// Time.
     pub clock: Clock,
@@ -63,6 +64,8 @@ pub struct Parts {
     pub access: AccessSender,
     /// The log's level and losses; none where nobody configured a log.
     pub logs: Option<LogControl>,
+    /// For upstreams that are given by name.
+    pub resolver: Arc<dyn Resolve>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -76,10 +79,11 @@ pub struct Gate {
     shared: Shared,
     workers: Vec<WorkerHandle>,
     threads: Mutex<Option<Threads>>,
-    addresses: HashMap<String, SocketAddr>,
+    sockets: Mutex<Sockets>,
     /// One reload at a time.
     publisher: tokio::sync::Mutex<Publisher>,
     source: Source,
+    names: Mutex<Names>,
     facts: Mutex<Facts>,
     logs: Option<LogControl>,
     started: Moment,
@@ -96,7 +100,7 @@ struct Facts {
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Gate").field("started", &self.started).finish_non_exhaustive()
     }
 }
 
@@ -106,7 +110,7 @@ impl Gate {
     /// # Errors
     /// What could not be built or started.
     pub fn start(parts: Parts) -> anyhow::Result<(Arc<Self>, mpsc::UnboundedReceiver<Death>)> {
-        let Parts { config, source, mut sockets, clock, access, logs } = parts;
+        let Parts { config, source, sockets, clock, access, logs, resolver } = parts;
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
         let publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
@@ -118,13 +122,8 @@ impl Gate {
             replay_share: Arc::clone(publisher.replay_share()),
         };
         let (mut threads, deaths) = Threads::start(count, &shared)?;
-        let mut addresses = HashMap::new();
         for listener in &config.listeners {
-            let (Some(id), Some(socket)) = (publisher.listener_id(listener), sockets.take(&listener.name)) else {
-                continue;
-            };
-            addresses.insert(listener.name.clone(), socket.local_addr()?);
-            threads.accept(id, &listener.name, socket, &shared, publisher.caps())?;
+            start_accepting(&mut threads, listener, &sockets, &publisher, &shared)?;
         }
         shared.metrics.config_last_success.set(seconds(clock.unix_seconds()));
         let mut fingerprints = Fingerprints::new()?;
@@ -132,9 +131,10 @@ impl Gate {
         let gate = Arc::new(Self {
             workers: threads.workers().to_vec(),
             threads: Mutex::new(Some(threads)),
-            addresses,
+            sockets: Mutex::new(sockets),
             publisher: tokio::sync::Mutex::new(publisher),
             source,
+            names: Mutex::new(Names::new(resolver)),
             facts: Mutex::new(Facts { config: Arc::new(config), last_reload: None, fingerprints }),
             logs,
             started: clock.now(),
@@ -142,18 +142,48 @@ impl Gate {
             drain_asked: Notify::new(),
             shared,
         });
+        gate.follow_names();
         Ok((gate, deaths))
     }
 
-    /// The address that a listener has.
+    /// The address that a listener has, where it is one of TCP.
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses.get(listener).copied()
+        let config = self.in_force();
+        let listener = config.listeners.iter().find(|known| known.name == listener)?;
+        self.sockets().get(listener)?.socket.address()
+    }
+
+    /// Where a listener listens, for people.
+    fn address_of(&self, listener: &Listener) -> String {
+        let bound = self.sockets().get(listener).and_then(|bound| bound.socket.address());
+        bound.map_or_else(|| listener.address.to_string(), |address| address.to_string())
+    }
+
+    fn sockets(&self) -> std::sync::MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A thread that had to live is dead: `/livez` says so from here.
     pub fn mark_dead(&self) {
         self.alive.store(false, Relaxed);
+    }
+
+    /// Publishes where a name leads to now.
+    pub async fn adopt_addresses(&self, name: &str, addresses: &[IpAddr]) {
+        if self.publisher.lock().await.readdress(name, addresses).is_some() {
+            publish::wake(&self.workers);
+        }
+    }
+
+    /// A name could not be looked up.
+    pub fn count_name_failure(&self, name: &str) {
+        self.shared.metrics.name_failures.with_label_values(&[name]).inc();
+    }
+
+    fn follow_names(self: &Arc<Self>) {
+        let config = self.in_force();
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).follow(&config, &Arc::downgrade(self));
     }
 
     /// Looks at the memory once a second, for ever, and refuses requests while too little is left.
@@ -217,15 +247,45 @@ impl Gate {
         if !restart.is_empty() {
             return Err(refused(restart));
         }
-        let generation = publisher.publish(&config).map_err(|error| refused(vec![format!("{error:#}")]))?;
+        // What cannot be listened on leaves the configuration in force whole; what was bound for nothing is let go.
+        let bound = self.sockets().bind(&config.listeners);
+        let published = bound.and_then(|()| publisher.publish(&config));
+        let generation = match published {
+            Ok(generation) => generation,
+            Err(error) => {
+                self.sockets().keep(&before.listeners);
+                return Err(refused(vec![format!("{error:#}")]));
+            }
+        };
+        self.adopt_listeners(&config, publisher).map_err(|error| internal(format!("{error:#}")))?;
         let changed = changes::describe(&before, &config);
         if let Some(logs) = self.logs.as_ref().filter(|_| before.log.level != config.log.level) {
             logs.set_level(config.log.level);
         }
-        let mut facts = self.facts();
-        facts.fingerprints.note(&config, self.shared.clock.now());
-        facts.config = Arc::new(config);
+        {
+            let mut facts = self.facts();
+            facts.fingerprints.note(&config, self.shared.clock.now());
+            facts.config = Arc::new(config);
+        }
+        self.follow_names();
         Ok(ReloadReport { generation, changed, warnings, drained: false })
+    }
+
+    /// Accepts on what is new, and no more on what is gone: its connections are told to finish by their workers.
+    fn adopt_listeners(&self, config: &Config, publisher: &Publisher) -> anyhow::Result<()> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        // None: draining, and nothing is accepted any more.
+        let Some(threads) = &mut *threads else { return Ok(()) };
+        let wanted: Vec<ListenerKey> = config.listeners.iter().map(listening::key).collect();
+        let running: Vec<ListenerKey> = threads.accepting().cloned().collect();
+        for listener in config.listeners.iter().filter(|listener| !running.contains(&listening::key(listener))) {
+            start_accepting(threads, listener, &self.sockets(), publisher, &self.shared)?;
+        }
+        for gone in running.iter().filter(|running| !wanted.contains(running)) {
+            threads.stop_accepting(gone);
+        }
+        self.sockets().keep(&config.listeners);
+        Ok(())
     }
 
     fn note_reload(&self, outcome: &Result<ReloadReport, ReloadError>) {
@@ -260,6 +320,7 @@ impl Gate {
             threads
         });
         let Ok(threads) = closed.await else { return };
+        self.sockets().keep(&[]);
         let all_gone = async {
             while self.open_connections() > 0 {
                 tokio::time::sleep(DRAIN_LOOK).await;
@@ -367,7 +428,7 @@ impl Operations for Arc<Gate> {
                 .iter()
                 .map(|listener| ListenerStatus {
                     name: listener.name.clone(),
-                    address: self.addresses.get(&listener.name).unwrap_or(&listener.address).to_string(),
+                    address: self.address_of(listener),
                     tls: listener.tls.is_some(),
                     connections: u64::try_from(gauge(&listener.name, "idle") + gauge(&listener.name, "active"))
                         .unwrap_or(0),
@@ -417,6 +478,19 @@ impl Operations for Arc<Gate> {
             logs.set_level(level);
         }
     }
+}
+
+fn start_accepting(
+    threads: &mut Threads,
+    listener: &Listener,
+    sockets: &Sockets,
+    publisher: &Publisher,
+    shared: &Shared,
+) -> anyhow::Result<()> {
+    if let (Some(id), Some(bound)) = (publisher.listener_id(listener), sockets.get(listener)) {
+        threads.accept(&listening::key(listener), id, bound.clone(), shared, publisher.caps())?;
+    }
+    Ok(())
 }
 
 /// One thread per core that this process may use: affinity and cgroup quota count.

@@ -5,9 +5,14 @@
 pub mod admin;
 pub mod build;
 pub mod changes;
+pub mod descriptors;
 pub mod fingerprint;
 pub mod gate;
+pub mod listening;
 pub mod memory;
+pub mod names;
+pub mod notify;
 pub mod publish;
 pub mod random_key;
 pub mod threads;
+pub mod unix_socket;

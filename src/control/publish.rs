@@ -1,6 +1,7 @@
 //! The single writer of snapshots: build, store, wake every worker, know who has seen it.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,7 +11,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::build::Carried;
+use super::{build::Carried, descriptors::affordable};
 use crate::{
     config::model::{Config, Listener},
     ids::{Generation, ListenerId},
@@ -49,7 +50,7 @@ impl Publisher {
             cell: Arc::new(SnapshotCell::new(snapshot)),
             carried,
             generation: 1,
-            caps: Caps::new(config.limits.max_connections, config.limits.per_address),
+            caps: Caps::new(affordable(config.limits.max_connections), config.limits.per_address),
             replay_share: Arc::new(AtomicU64::new(replay_share(config, workers))),
             metrics,
             workers,
@@ -85,15 +86,35 @@ impl Publisher {
     /// # Errors
     /// What cannot be built.
     pub fn publish(&mut self, config: &Config) -> anyhow::Result<Generation> {
-        let next = self.generation + 1;
-        let snapshot = Arc::new(self.carried.build(config, next, self.workers)?);
-        self.generation = next;
-        self.published.push(Arc::downgrade(&snapshot));
-        self.caps.set(config.limits.max_connections, config.limits.per_address);
+        let snapshot = self.carried.build(config, self.generation + 1, self.workers)?;
+        self.caps.set(affordable(config.limits.max_connections), config.limits.per_address);
         self.replay_share.store(replay_share(config, self.workers), Relaxed);
+        Ok(self.store(snapshot))
+    }
+
+    /// Publishes where a name leads to now; none where that changes nothing.
+    pub fn readdress(&mut self, name: &str, addresses: &[IpAddr]) -> Option<Generation> {
+        self.carried.name_leads_to(name, addresses);
+        let mut next = Snapshot::clone(&self.cell.load());
+        let mut moved = false;
+        for endpoint in &mut next.endpoints {
+            if let Some(elsewhere) = self.carried.readdressed(endpoint) {
+                *endpoint = Arc::new(elsewhere);
+                moved = true;
+            }
+        }
+        moved.then(|| self.store(next))
+    }
+
+    fn store(&mut self, mut snapshot: Snapshot) -> Generation {
+        self.generation += 1;
+        snapshot.generation = self.generation;
+        let snapshot = Arc::new(snapshot);
+        self.published.retain(|published| published.strong_count() > 0);
+        self.published.push(Arc::downgrade(&snapshot));
         self.cell.store(snapshot);
-        self.metrics.config_generation.set(i64::try_from(next).unwrap_or(i64::MAX));
-        Ok(next)
+        self.metrics.config_generation.set(i64::try_from(self.generation).unwrap_or(i64::MAX));
+        self.generation
     }
 
     /// Snapshots still in memory.
@@ -105,6 +126,14 @@ impl Publisher {
 
 fn replay_share(config: &Config, workers: usize) -> u64 {
     config.limits.replay_total / u64::try_from(workers.max(1)).unwrap_or(1)
+}
+
+/// Wakes every worker, so that none holds an old snapshot for longer than it must.
+pub fn wake(workers: &[WorkerHandle]) {
+    let (answer, _nobody_waits) = mpsc::unbounded_channel();
+    for worker in workers {
+        let _ended = worker.inbox.send(Message::Published(answer.clone()));
+    }
 }
 
 /// Wakes every worker and waits until each holds `generation` or a later one.

@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     io,
-    net::{SocketAddr, TcpListener},
     os::unix::net::UnixStream,
     sync::{
         Arc,
@@ -17,11 +16,10 @@ use std::{
 };
 
 use anyhow::Context;
-use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 
+use super::listening::{Bound, ListenerKey};
 use crate::{
-    config::model::Listener,
     ids::ListenerId,
     proxy::{
         accept::{Acceptor, Caps, WorkerHandle},
@@ -29,18 +27,33 @@ use crate::{
     },
 };
 
-/// Connections that may wait to be accepted. The kernel caps it at `net.core.somaxconn` (4096 since Linux 5.4).
-const BACKLOG: i32 = 4096;
-
 /// The data plane's threads.
 #[derive(Debug)]
 pub struct Threads {
     workers: Vec<WorkerHandle>,
     worker_threads: Vec<JoinHandle<()>>,
-    acceptors: Vec<(UnixStream, JoinHandle<()>)>,
-    /// Set before anything is told to end.
+    acceptors: HashMap<ListenerKey, AcceptorThread>,
+    /// Set before all of it is told to end.
     ending: Arc<AtomicBool>,
     deaths: mpsc::UnboundedSender<Death>,
+}
+
+#[derive(Debug)]
+struct AcceptorThread {
+    /// Dropped, it stops.
+    stop: UnixStream,
+    thread: JoinHandle<()>,
+    /// Set before it is told to end.
+    ending: Arc<AtomicBool>,
+}
+
+impl AcceptorThread {
+    /// Whoever has connected by now is served.
+    fn end(self) {
+        self.ending.store(true, Relaxed);
+        drop(self.stop);
+        let _ = self.thread.join();
+    }
 }
 
 /// A thread that had to live ended.
@@ -62,7 +75,7 @@ impl Threads {
         let mut threads = Self {
             workers: Vec::new(),
             worker_threads: Vec::new(),
-            acceptors: Vec::new(),
+            acceptors: HashMap::new(),
             ending: Arc::default(),
             deaths,
         };
@@ -70,8 +83,9 @@ impl Threads {
             let (inbox, messages) = mpsc::unbounded_channel();
             let gauges = Arc::<Gauges>::default();
             let (shared, theirs) = (shared.clone(), Arc::clone(&gauges));
-            let thread =
-                threads.spawn(&format!("worker-{index}"), move || worker::run(index, shared, theirs, messages))?;
+            let ending = Arc::clone(&threads.ending);
+            let body = move || worker::run(index, shared, theirs, messages);
+            let thread = threads.spawn(&format!("worker-{index}"), ending, body)?;
             threads.worker_threads.push(thread);
             threads.workers.push(WorkerHandle { inbox, gauges });
         }
@@ -84,24 +98,38 @@ impl Threads {
     /// Where the thread cannot be started.
     pub fn accept(
         &mut self,
+        key: &ListenerKey,
         listener: ListenerId,
-        name: &str,
-        socket: TcpListener,
+        bound: Bound,
         shared: &Shared,
         caps: &Arc<Caps>,
     ) -> anyhow::Result<()> {
         let (stop, stopped) = UnixStream::pair().context("no socket pair")?;
         let acceptor = Acceptor {
             listener,
-            name: name.to_owned(),
+            name: key.0.clone(),
             caps: Arc::clone(caps),
             workers: self.workers.clone(),
             snapshots: Arc::clone(&shared.snapshots),
             metrics: Arc::clone(&shared.metrics),
         };
-        let thread = self.spawn(&format!("accept-{name}"), move || acceptor.run(&socket, &stopped))?;
-        self.acceptors.push((stop, thread));
+        let ending = Arc::<AtomicBool>::default();
+        let body = move || acceptor.run(&bound.socket, &stopped);
+        let thread = self.spawn(&format!("accept-{}", key.0), Arc::clone(&ending), body)?;
+        self.acceptors.insert(key.clone(), AcceptorThread { stop, thread, ending });
         Ok(())
+    }
+
+    /// Which listeners are accepted on.
+    pub fn accepting(&self) -> impl Iterator<Item = &ListenerKey> {
+        self.acceptors.keys()
+    }
+
+    /// Stops accepting on a listener; its connections live on.
+    pub fn stop_accepting(&mut self, key: &ListenerKey) {
+        if let Some(acceptor) = self.acceptors.remove(key) {
+            acceptor.end();
+        }
     }
 
     /// The workers' inboxes and gauges.
@@ -118,10 +146,7 @@ impl Threads {
     /// Closes the listeners' sockets; connections live on.
     pub fn close_listeners(&mut self) {
         self.ending.store(true, Relaxed);
-        for (stop, thread) in self.acceptors.drain(..) {
-            drop(stop);
-            let _ = thread.join();
-        }
+        self.acceptors.drain().for_each(|(_, acceptor)| acceptor.end());
     }
 
     /// Ends the workers and waits for them.
@@ -136,9 +161,10 @@ impl Threads {
     fn spawn(
         &self,
         name: &str,
+        ending: Arc<AtomicBool>,
         body: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> anyhow::Result<JoinHandle<()>> {
-        let (ending, deaths) = (Arc::clone(&self.ending), self.deaths.clone());
+        let deaths = self.deaths.clone();
         let label = name.to_owned();
         std::thread::Builder::new()
             .name(name.to_owned())
@@ -153,66 +179,6 @@ impl Threads {
             })
             .with_context(|| format!("cannot start thread `{name}`"))
     }
-}
-
-/// Listening sockets, by listener name: bound before anything else starts.
-#[derive(Debug, Default)]
-pub struct Sockets(HashMap<String, TcpListener>);
-
-impl Sockets {
-    /// Binds every listener that has no socket yet.
-    ///
-    /// # Errors
-    /// Names the listener and the address, and what to do where it is in use.
-    pub fn bind(mut self, listeners: &[Listener]) -> anyhow::Result<Self> {
-        for listener in listeners {
-            if self.0.contains_key(&listener.name) {
-                continue;
-            }
-            let socket = bind(listener.address).map_err(|error| {
-                let hint = match error.kind() {
-                    io::ErrorKind::AddrInUse => "; another process has it: `ss -ltnp` shows which",
-                    io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-                    io::ErrorKind::AddrNotAvailable => "; no interface of this machine has it",
-                    _ => "",
-                };
-                anyhow::anyhow!("listener `{}` cannot listen on {}: {error}{hint}", listener.name, listener.address)
-            })?;
-            self.0.insert(listener.name.clone(), socket);
-        }
-        Ok(self)
-    }
-
-    /// Uses a socket that somebody else has bound.
-    #[must_use]
-    pub fn with(mut self, name: &str, socket: TcpListener) -> Self {
-        self.0.insert(name.to_owned(), socket);
-        self
-    }
-
-    /// The address of a listener's socket.
-    #[must_use]
-    pub fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.0.get(name)?.local_addr().ok()
-    }
-
-    /// Takes a listener's socket out.
-    pub fn take(&mut self, name: &str) -> Option<TcpListener> {
-        self.0.remove(name)
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // So that a restart need not wait for connections in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // `[::]` takes IPv4 as well, as nginx and Envoy users expect of a wildcard.
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// How long workers may take to say that they hold a snapshot before that is reported; they answer between two requests.

@@ -24,8 +24,9 @@ use crate::{
     control::{
         admin::{self, Listening, Operations, places::Fallbacks},
         gate::{Gate, Parts},
+        listening::Sockets,
+        names::SystemNames,
         random_key,
-        threads::Sockets,
     },
     telemetry::access_log::AccessLog,
 };
@@ -55,10 +56,9 @@ async fn tour() -> anyhow::Result<()> {
     config.state_dir = StateDir { path: folder.clone(), written: true };
     config.admin.socket = StateDir { path: folder.join("admin.sock"), written: true };
 
-    let sockets = match TcpListener::bind(USUAL_ADDRESS) {
-        Ok(socket) => Sockets::default().with("demo", socket),
-        Err(_) => Sockets::default().with("demo", TcpListener::bind("127.0.0.1:0")?),
-    };
+    let socket = TcpListener::bind(USUAL_ADDRESS).or_else(|_taken| TcpListener::bind("127.0.0.1:0"))?;
+    let listener = config.listeners.first().context("the demo has no listener")?;
+    let sockets = Sockets::default().with(listener, socket);
     let (access, _access_handle) = AccessLog::start(false, Box::new(io::sink()), 16)?;
     let (admin_config, state_dir) = (config.admin.clone(), config.state_dir.clone());
     let source_config = config.clone();
@@ -69,6 +69,7 @@ async fn tour() -> anyhow::Result<()> {
         clock: Clock::system(),
         access,
         logs: None,
+        resolver: Arc::new(SystemNames),
     };
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (gate, _deaths) = Gate::start(parts)?;

@@ -1,14 +1,14 @@
 //! Accepting connections: one thread per listener, which hands each raw socket to the worker with the fewest connections.
 //!
 //! Never ends for an error of one connection. Out of descriptors it refuses at once instead of leaving callers to wait: a spare
-//! descriptor is closed, the connection taken and dropped, and the spare opened again.
+//! descriptor is given up, the connection taken, and the descriptor it came on is the spare again.
 
 use std::{
     collections::HashMap,
     fs::File,
     io,
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::unix::net::UnixStream,
+    net::IpAddr,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -21,12 +21,11 @@ use rustix::{
 };
 use tokio::sync::mpsc;
 
-use super::worker::{Gauges, Message};
-use crate::{
-    ids::ListenerId,
-    snapshot::{Network, SnapshotCell},
-    telemetry::metrics::Metrics,
+use super::{
+    socket::{Listening, RawSocket, Remote},
+    worker::{Gauges, Message},
 };
+use crate::{ids::ListenerId, snapshot::SnapshotCell, telemetry::metrics::Metrics};
 
 /// How long accepting rests after an error that is not one connection's (Linux: ENOBUFS, ENOMEM).
 const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -35,9 +34,9 @@ const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket, not yet known to any runtime.
-    pub stream: TcpStream,
-    /// Who it is.
-    pub peer: SocketAddr,
+    pub socket: RawSocket,
+    /// Where its other end is.
+    pub remote: Remote,
     /// Where it came in.
     pub listener: ListenerId,
     /// Its place among all connections.
@@ -86,24 +85,18 @@ impl Caps {
         self.open.load(Relaxed)
     }
 
-    /// A place for a connection; `exempt` addresses have no cap of their own.
+    /// A place for a connection, and one among those of its address, where that has a cap of its own.
     ///
     /// # Errors
     /// The limit that is reached.
-    pub fn admit(self: &Arc<Self>, address: IpAddr, exempt: bool) -> Result<Permit, &'static str> {
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, &'static str> {
         if self.open.fetch_add(1, Relaxed) >= self.max.load(Relaxed) {
             self.open.fetch_sub(1, Relaxed);
             return Err("max_connections");
         }
         let mut permit = Permit { caps: Arc::clone(self), address: None };
-        if !exempt {
-            let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let open = by_address.entry(address).or_default();
-            if *open >= self.max_per_address.load(Relaxed) {
-                return Err("per_address");
-            }
-            *open += 1;
-            permit.address = Some(address);
+        if let Some(address) = address {
+            permit.count(address)?;
         }
         Ok(permit)
     }
@@ -114,6 +107,23 @@ impl Caps {
 pub struct Permit {
     caps: Arc<Caps>,
     address: Option<IpAddr>,
+}
+
+impl Permit {
+    /// Counts the connection among those of its address, where that becomes known only now.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn count(&mut self, address: IpAddr) -> Result<(), &'static str> {
+        let mut by_address = self.caps.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = by_address.entry(address).or_default();
+        if *open >= self.caps.max_per_address.load(Relaxed) {
+            return Err("per_address");
+        }
+        *open += 1;
+        self.address = Some(address);
+        Ok(())
+    }
 }
 
 impl Drop for Permit {
@@ -152,9 +162,9 @@ impl Acceptor {
     ///
     /// # Errors
     /// Where the socket cannot be watched at all.
-    pub fn run(self, socket: &TcpListener, stop: &UnixStream) -> io::Result<()> {
-        socket.set_nonblocking(true)?;
-        let mut spare = File::open("/dev/null").ok();
+    pub fn run(self, socket: &Listening, stop: &UnixStream) -> io::Result<()> {
+        socket.set_nonblocking()?;
+        let mut spares = Spares::new()?;
         let mut resting = false;
         loop {
             let readable = if resting { PollFlags::empty() } else { PollFlags::IN };
@@ -166,19 +176,16 @@ impl Acceptor {
             }
             if !watched[0].revents().is_empty() {
                 // Who has connected by now is served.
-                while let Ok((stream, peer)) = socket.accept() {
-                    self.hand_over(stream, peer);
+                while let Ok((socket, remote)) = socket.accept() {
+                    self.hand_over(socket, remote);
                 }
                 return Ok(());
             }
             match socket.accept() {
-                Ok((stream, peer)) => self.hand_over(stream, peer),
+                Ok((socket, remote)) => self.hand_over(socket, remote),
                 Err(error) if is_out_of_descriptors(&error) => {
-                    drop(spare.take());
-                    drop(socket.accept());
-                    spare = File::open("/dev/null").ok();
-                    // Somebody else took the descriptor: asking again at once would only burn a core.
-                    resting = spare.is_none();
+                    // Where there is none left, asking again at once would only burn a core.
+                    resting = !spares.refuse(socket);
                     self.metrics.limit_hits.with_label_values(&["descriptors"]).inc();
                     tracing::error!(
                         listener = self.name,
@@ -194,32 +201,81 @@ impl Acceptor {
         }
     }
 
-    fn hand_over(&self, stream: TcpStream, peer: SocketAddr) {
-        let exempt = peer.ip().to_canonical().is_loopback() || self.is_trusted(peer.ip());
-        let permit = match self.caps.admit(peer.ip().to_canonical(), exempt) {
+    fn hand_over(&self, socket: RawSocket, remote: Remote) {
+        let of_its_own = remote.ip().filter(|_| !remote.is_loopback() && !self.is_trusted(remote));
+        let permit = match self.caps.admit(of_its_own) {
             Ok(permit) => permit,
             Err(limit) => {
                 self.metrics.limit_hits.with_label_values(&[limit]).inc();
                 return;
             }
         };
-        if stream.set_nonblocking(true).is_err() || stream.set_nodelay(true).is_err() {
+        if socket.prepare().is_err() {
             return;
         }
         let Some(worker) = self.workers.iter().min_by_key(|worker| worker.gauges.connections.load(Relaxed)) else {
             return;
         };
         worker.gauges.connections.fetch_add(1, Relaxed);
-        let accepted = Accepted { stream, peer, listener: self.listener, permit };
+        let accepted = Accepted { socket, remote, listener: self.listener, permit };
         if worker.inbox.send(Message::Accepted(accepted)).is_err() {
             worker.gauges.connections.fetch_sub(1, Relaxed);
         }
     }
 
-    fn is_trusted(&self, peer: IpAddr) -> bool {
-        let snapshot = self.snapshots.load();
-        let networks: &[Network] = snapshot.listener(self.listener).map_or(&[], |listener| &listener.trusted_proxies);
-        networks.iter().any(|network| network.contains(peer))
+    fn is_trusted(&self, remote: Remote) -> bool {
+        self.snapshots.load().listener(self.listener).is_some_and(|listener| listener.trusts(remote))
+    }
+}
+
+/// Descriptors kept for the day on which there are no others.
+struct Spares {
+    null: OwnedFd,
+    kept: Vec<OwnedFd>,
+}
+
+/// Other threads may take one that was given up before a connection comes on it: so many times in a row is unlikely.
+const SPARES: usize = 8;
+
+impl Spares {
+    fn new() -> io::Result<Self> {
+        let mut spares = Self { null: File::open("/dev/null")?.into(), kept: Vec::new() };
+        spares.fill();
+        Ok(spares)
+    }
+
+    fn fill(&mut self) {
+        while self.kept.len() < SPARES
+            && let Ok(spare) = self.null.try_clone()
+        {
+            self.kept.push(spare);
+        }
+    }
+
+    /// Takes the next connection and ends it. False where there is no descriptor to take it on.
+    fn refuse(&mut self, socket: &Listening) -> bool {
+        while let Some(spare) = self.kept.pop() {
+            drop(spare);
+            match socket.accept() {
+                Ok((refused, _)) => {
+                    let mut descriptor = OwnedFd::from(refused);
+                    // In one step: nobody else can have the number in between.
+                    if rustix::io::dup2(&self.null, &mut descriptor).is_ok() {
+                        self.kept.push(descriptor);
+                    }
+                    self.fill();
+                    return true;
+                }
+                Err(error) if is_out_of_descriptors(&error) => {}
+                // The connection is gone; the descriptor may still be there.
+                Err(_) => {
+                    self.fill();
+                    return true;
+                }
+            }
+        }
+        self.fill();
+        !self.kept.is_empty()
     }
 }
 
@@ -248,13 +304,17 @@ mod tests {
         let caps = Caps::new(3, 1);
         let one: IpAddr = "10.0.0.1".parse().unwrap();
         let two: IpAddr = "10.0.0.2".parse().unwrap();
-        let first = caps.admit(one, false).unwrap();
-        assert_eq!(caps.admit(one, false).unwrap_err(), "per_address");
-        let _second = caps.admit(two, false).unwrap();
-        let _third = caps.admit(one, true).unwrap();
-        assert_eq!(caps.admit(two, true).unwrap_err(), "max_connections");
+        let first = caps.admit(Some(one)).unwrap();
+        assert_eq!(caps.admit(Some(one)).unwrap_err(), "per_address");
+        let _second = caps.admit(Some(two)).unwrap();
+        let mut third = caps.admit(None).unwrap();
+        assert_eq!(caps.admit(None).unwrap_err(), "max_connections");
+        assert_eq!(third.count(one), Err("per_address"));
         drop(first);
-        assert!(caps.admit(one, false).is_ok());
-        assert_eq!(caps.open(), 2);
+        assert_eq!(third.count(one), Ok(()));
+        assert_eq!(caps.admit(Some(one)).unwrap_err(), "per_address");
+        drop(third);
+        assert!(caps.admit(Some(one)).is_ok());
+        assert_eq!(caps.open(), 1);
     }
 }

@@ -6,8 +6,19 @@ use super::{
     body::ResponseBody,
     head::ResponseHead,
     headers::{outgoing, survey::ResponseSurvey},
+    tunnel::Tunnel,
     worker::Worker,
 };
+
+/// What comes of a request.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the rare one is boxed; the other is moved once a request")]
+pub enum Outcome {
+    /// An answer.
+    Answer(Answer),
+    /// The caller's connection or stream becomes something else, whose far end is open.
+    Tunnel(Box<Tunnel>),
+}
 
 /// An answer: head and body.
 #[derive(Debug)]
@@ -18,6 +29,19 @@ pub struct Answer {
     pub body: ResponseBody,
     /// It is our own.
     pub is_ours: bool,
+}
+
+impl Tunnel {
+    /// What grants it, as hyper wants that for HTTP/2 (RFC 8441 section 5).
+    pub fn answer(&self, worker: &Worker) -> Response<()> {
+        let mut fields = HeaderMap::new();
+        let survey = ResponseSurvey::of(&self.head.fields);
+        let id = &self.exchange.0.request_id;
+        outgoing::write_answer(&mut fields, &self.head.fields, &survey, false, id, &worker.date());
+        let mut response = Response::new(());
+        *response.headers_mut() = fields;
+        response
+    }
 }
 
 impl Answer {

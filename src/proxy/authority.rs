@@ -38,8 +38,12 @@ fn host_without_port(authority: &str) -> Option<&str> {
     } else {
         let end = authority.find(':').unwrap_or(authority.len());
         let (name, after) = authority.split_at(end);
-        let name_ok = !name.is_empty()
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+        // With its dot at the end it is the same name (RFC 1034 section 3.1): no way around a rule for it.
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let label_ok = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~'))
+        };
+        let name_ok = name.split('.').all(label_ok);
         if !name_ok {
             return None;
         }
@@ -82,6 +86,8 @@ mod tests {
         assert_eq!(host("/", &["[::1]:80"]), Ok("::1".into()));
         assert_eq!(host("/", &["a:"]), Ok("a".into()), "RFC 3986 section 3.2.3 allows an empty port");
         assert_eq!(host("/", &["127.0.0.1"]), Ok("127.0.0.1".into()));
+        assert_eq!(host("/", &["a.b."]), Ok("a.b".into()));
+        assert_eq!(host("/", &["a.b.:80"]), Ok("a.b".into()));
         assert_eq!(host("http://a.b/", &["A.b"]), Ok("a.b".into()));
         assert_eq!(host("http://a.b/", &[]), Ok("a.b".into()));
     }
@@ -102,6 +108,10 @@ mod tests {
             &["[zz]"],
             &["::1"],
             &["\u{e9}"],
+            &["."],
+            &[".a"],
+            &["a..b"],
+            &["a.."],
         ] {
             assert!(host("/", hosts).is_err(), "{hosts:?}");
         }

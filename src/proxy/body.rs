@@ -6,7 +6,7 @@
 use std::{
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use super::{
     exchange::{Exchange, Watched},
     expect::ExpectGate,
-    headers::{framing, survey::Survey},
+    headers::{framing, outgoing, survey::Survey},
     http1::link::Link,
     reject::Reject,
     upstream::pool::Lease,
@@ -37,9 +37,9 @@ pub enum CallerBody {
 
 impl CallerBody {
     /// The head was read: how the body is framed is known. Framing that is refused leaves nothing to be read.
-    pub fn begin(&self, survey: &Survey<'_>) {
+    pub fn begin(&self, version: http::Version, survey: &Survey<'_>) {
         if let Self::H1(link) = self {
-            link.begin_body(framing::body_of_request(survey), survey.expects_continue());
+            link.begin_body(framing::body_of_request(version, survey), survey.expects_continue());
         }
     }
 
@@ -54,8 +54,17 @@ impl CallerBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self {
             Self::H1(link) => link.poll_frame(cx).map_err(|_why| BrokenOff),
-            Self::H2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_why| BrokenOff),
+            Self::H2(incoming) => poll_h2(incoming, cx).map_err(|_why| BrokenOff),
         }
+    }
+}
+
+/// A frame of a body over HTTP/2. hyper takes a reset without an error for the end of the body, which it is only behind the end of
+/// the stream (RFC 9113 section 8.1).
+fn poll_h2(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+        None if !incoming.is_end_stream() => Poll::Ready(Some(Err(BrokenOff))),
+        frame => Poll::Ready(frame.map(|frame| frame.map_err(|_why| BrokenOff))),
     }
 }
 
@@ -388,9 +397,17 @@ impl ResponseBody {
             // Given back: what the connection reads now is another exchange's.
             Source::H1 { lease: None, .. } | Source::H2 { lease: None, .. } => Poll::Ready(None),
             _ if self.exchange.0.verdict().is_some() => Poll::Ready(Some(Err(CutOff))),
-            Source::H1 { link, .. } => link.poll_frame(cx).map_err(|_why| CutOff),
-            Source::H2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(|_why| CutOff),
+            Source::H1 { link, .. } => link.poll_frame(cx).map_err(|_why| CutOff).map_ok(without_framing),
+            Source::H2 { incoming, .. } => poll_h2(incoming, cx).map_err(|_why| CutOff).map_ok(without_framing),
         }
+    }
+}
+
+/// Takes out of an answer's trailers what must not be there (RFC 9110 section 6.5.1).
+fn without_framing(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(outgoing::trailers(trailers)),
+        Err(data) => data,
     }
 }
 

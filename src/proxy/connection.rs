@@ -1,9 +1,8 @@
 //! A client connection as its requests and the worker's sweep see it, and the leash on the task that drives it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -11,8 +10,12 @@ use std::{
 };
 
 use super::{
+    head::ResponseHead,
+    headers::outgoing,
+    http1::write::HeadWriter,
     io_watch::{IoWatch, Phase},
     peer::Peer,
+    socket::Remote,
 };
 use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
 
@@ -27,10 +30,10 @@ const PARK: Duration = Duration::from_millis(500);
 pub struct Connection {
     /// Where it came in.
     pub listener: ListenerId,
-    /// Where it comes from.
-    pub address: SocketAddr,
-    /// The address as text, ready for `X-Forwarded-For`.
-    pub address_text: Box<str>,
+    /// Where it comes from: its peer, or where that says, if it is believed.
+    pub remote: Cell<Remote>,
+    /// That as text, ready for `X-Forwarded-For`: `unknown` where it has no address (RFC 7239 section 6).
+    address: OnceCell<Box<str>>,
     /// Whether it is encrypted.
     pub tls: bool,
     /// What its stream says.
@@ -41,6 +44,8 @@ pub struct Connection {
     pub may_park: Cell<bool>,
     /// What it has shown of its caller.
     pub peer: Peer,
+    /// Informational answers that are to go out before the final one (HTTP/1.1).
+    ahead: RefCell<Vec<u8>>,
     parked: Cell<bool>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
@@ -49,20 +54,39 @@ pub struct Connection {
 
 impl Connection {
     /// A connection with nothing in flight.
-    pub fn new(listener: ListenerId, address: SocketAddr, tls: bool, watch: Rc<IoWatch>) -> Rc<Self> {
+    pub fn new(listener: ListenerId, remote: Remote, tls: bool, watch: Rc<IoWatch>) -> Rc<Self> {
         Rc::new(Self {
             listener,
-            address,
-            address_text: address.ip().to_canonical().to_string().into(),
+            remote: Cell::new(remote),
+            address: OnceCell::new(),
             tls,
             watch,
             leash: Rc::default(),
             may_park: Cell::new(false),
             parked: Cell::new(false),
             peer: Peer::default(),
+            ahead: RefCell::default(),
             in_flight: Cell::new(0),
             slot: Cell::new(usize::MAX),
         })
+    }
+
+    /// Where it comes from, as text.
+    pub fn address(&self) -> &str {
+        self.address.get_or_init(|| self.remote.get().ip().map_or_else(|| "unknown".into(), |ip| ip.to_string().into()))
+    }
+
+    /// An upstream said something before its answer: its caller hears it (RFC 9110 section 15.2).
+    pub fn say_ahead(&self, said: &ResponseHead) {
+        let mut ahead = self.ahead.borrow_mut();
+        let mut head = HeadWriter::response(&mut ahead, said.status);
+        outgoing::write_informational(&mut head, &said.fields);
+        head.end();
+    }
+
+    /// What is to be said before the final answer.
+    pub fn take_ahead(&self) -> Vec<u8> {
+        self.ahead.take()
     }
 
     /// A request's head was read.

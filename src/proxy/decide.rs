@@ -10,7 +10,11 @@ use super::{
     auth::Caller,
     authority,
     head::RequestHead,
-    headers::{framing, survey::Survey},
+    headers::{
+        framing,
+        survey::Survey,
+        websocket::{self, Wanted},
+    },
     path::{self, Special},
     peer::Peer,
     reject::Reject,
@@ -39,6 +43,8 @@ pub struct Plan<'s> {
     pub candidates: (usize, usize),
     /// Length of the body, where it is known.
     pub content_length: Option<u64>,
+    /// The connection or stream is to become a WebSocket.
+    pub websocket: bool,
 }
 
 /// Why a request is refused, and by which route, if it got that far.
@@ -68,7 +74,8 @@ pub fn decide<'s>(
     peer: &Peer,
     tick: Tick,
 ) -> Result<Plan<'s>, Refusal<'s>> {
-    if head.method == Method::CONNECT {
+    let wanted = websocket::wanted(head, survey);
+    if wanted == Wanted::Tunnel {
         return Err(Reject::UpgradeRefused.into());
     }
     if head.method == Method::TRACE {
@@ -84,12 +91,14 @@ pub fn decide<'s>(
     if !listener.serves(host) || !listener.certified(peer.server_name.get().map(|name| &**name), host) {
         return Err(Reject::Misdirected.into());
     }
+    // A WebSocket is asked for by GET, or by what HTTP/2 has in its place.
+    let method = if wanted == Wanted::WebSocket { &Method::GET } else { &head.method };
     let raw = raw_path(head)?;
     let canonical =
         path::canonicalize(raw).map_err(|_why| Reject::BadRequest("the request's path has no canonical form"))?;
     let route = snapshot
         .routes
-        .find(listener.id, host, &canonical.path, &head.method)
+        .find(listener.id, host, &canonical.path, method)
         .map_err(|missing| Refusal { reject: missing.reject, route: missing.route })?;
     let refuse = |reject| Refusal { reject, route: Some(route) };
 
@@ -98,6 +107,18 @@ pub fn decide<'s>(
         return Err(refuse(Reject::BadRequest("the request's path has characters that this route does not allow")));
     }
     let caller = forward.callers.verify(&snapshot.keys, &peer.memo, survey, tick.unix).map_err(refuse)?;
+    if head.method == Method::OPTIONS && survey.max_forwards.first().is_some_and(is_zero) {
+        return Err(refuse(Reject::LastHop));
+    }
+    if wanted == Wanted::WebSocket {
+        if !forward.websocket {
+            return Err(refuse(Reject::UpgradeRefused));
+        }
+        let has_body = content_length.is_some_and(|length| length > 0) || survey.transfer_encoding.first().is_some();
+        if has_body || (head.method != Method::GET && head.method != Method::CONNECT) {
+            return Err(refuse(Reject::BadRequest("a WebSocket is asked for by a GET without a body")));
+        }
+    }
     if content_length.is_some_and(|length| length > forward.body) {
         return Err(refuse(Reject::RequestTooLarge));
     }
@@ -111,9 +132,15 @@ pub fn decide<'s>(
         caller,
         path: rewrite(canonical.path, &route.matched, forward.rewrite.as_deref()),
         path_unchanged: unchanged,
-        candidates: balance::draw_two(endpoint.backends.len(), tick.dice),
+        candidates: balance::draw_two(endpoint.upstreams.len(), tick.dice),
         content_length,
+        websocket: wanted == Wanted::WebSocket,
     })
+}
+
+/// Whether `max-forwards` says that this is as far as the request goes (RFC 9110 section 7.6.2).
+fn is_zero(number: &[u8]) -> bool {
+    framing::plain_number(number) == Some(0)
 }
 
 /// The path of the request target; `*` only with OPTIONS (RFC 9112 section 3.2.4), where it stands for `/`.

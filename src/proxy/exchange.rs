@@ -114,7 +114,8 @@ pub struct Exchange {
     stage: Cell<Stage>,
     verdict: Cell<Option<Reject>>,
     waker: RefCell<Option<Waker>>,
-    leash: Rc<super::connection::Leash>,
+    /// The leash on the task that serves it.
+    pub leash: Rc<super::connection::Leash>,
     /// Place in the worker's list.
     pub(super) slot: Cell<usize>,
 }
@@ -223,6 +224,19 @@ impl Exchange {
         self.stage.set(Stage::Streaming { upstream_since: None });
         self.reading.progress(now, bytes);
         self.reading.wait(now);
+    }
+
+    /// Bytes went through a tunnel, from the caller and to it: `stream_idle` begins anew.
+    pub fn tunnel_moves(&self, sent: usize, read: usize) {
+        let now = self.worker.coarse_now();
+        self.sending.progress(now, sent);
+        self.reading.progress(now, read);
+        self.stage.set(Stage::Streaming { upstream_since: Some(now) });
+    }
+
+    /// A tunnel broke off.
+    pub fn count_broken_tunnel(&self) {
+        self.worker.count_cut_off(self);
     }
 
     /// Awaits something until the exchange's time is up.

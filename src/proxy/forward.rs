@@ -5,11 +5,11 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, Method, Request, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 
 use super::{
-    answer::Answer,
+    answer::{Answer, Outcome},
     body::{CallerBody, RequestBody, ResponseBody},
     credential,
     decide::Plan,
@@ -21,7 +21,8 @@ use super::{
         forwarded::PreviousHop,
         framing,
         outgoing::{FieldSink, Outgoing},
-        survey::{ResponseSurvey, Survey},
+        survey::{ResponseSurvey, Survey, tokens},
+        websocket,
     },
     http1::{
         client::{self, NoAnswer},
@@ -30,9 +31,10 @@ use super::{
         write::HeadWriter,
     },
     reject::Reject,
+    tunnel::{End, Tunnel},
     upstream::{
-        Backend,
-        pool::{Lease, LocalBackend, Unanswered},
+        Backend, Protocol,
+        pool::{Lease, LocalBackend, Unanswered, Wish},
     },
     view::{EndpointView, View},
 };
@@ -63,11 +65,12 @@ enum Sent {
     Lost(&'static str),
 }
 
-/// Where an answer's body comes from.
+/// Where an answer's body comes from, or what the connection has become.
 #[derive(Debug)]
 enum Source {
     H1(Rc<Link>),
     H2(Incoming),
+    Tunnel(End),
 }
 
 /// The upstream's answer, with the connection it comes over.
@@ -80,14 +83,16 @@ pub struct Reached {
 
 impl Reached {
     /// The answer as the caller gets it.
-    pub fn answer(self, exchange: Watched) -> Answer {
-        exchange.0.record.status.set(self.head.status.as_u16());
+    pub fn outcome(self, exchange: Watched) -> Outcome {
+        let Self { head, source, lease } = self;
+        exchange.0.record.status.set(head.status.as_u16());
         exchange.0.head_sent(exchange.0.worker.coarse_now());
-        let body = match self.source {
-            Source::H1(link) => ResponseBody::h1(exchange, link, self.lease),
-            Source::H2(incoming) => ResponseBody::h2(exchange, incoming, self.lease),
+        let body = match source {
+            Source::H1(link) => ResponseBody::h1(exchange, link, lease),
+            Source::H2(incoming) => ResponseBody::h2(exchange, incoming, lease),
+            Source::Tunnel(end) => return Outcome::Tunnel(Box::new(Tunnel::new(head, exchange, end, lease))),
         };
-        Answer { head: self.head, body, is_ours: false }
+        Outcome::Answer(Answer { head, body, is_ours: false })
     }
 }
 
@@ -169,10 +174,12 @@ impl Forwarding<'_> {
         let (first, second) = (find(self.plan.candidates.0)?, find(self.plan.candidates.1)?);
         let (first, second): (&Rc<LocalBackend>, _) =
             if second.load() < first.load() { (second, first) } else { (first, second) };
-        match exchange.within(first.lend(&exchange.worker, fresh)).await? {
+        // A WebSocket is HTTP/1.1's wherever that can be had: few servers know it over HTTP/2.
+        let wish = |of: &LocalBackend| Wish { fresh, h1: self.plan.websocket && of.backend.protocol != Protocol::H2 };
+        match exchange.within(first.lend(&exchange.worker, wish(first))).await? {
             Ok(lease) => Ok(lease),
             Err(reject) if Rc::ptr_eq(first, second) => Err(reject),
-            Err(_) => exchange.within(second.lend(&exchange.worker, fresh)).await?,
+            Err(_) => exchange.within(second.lend(&exchange.worker, wish(second))).await?,
         }
     }
 
@@ -192,9 +199,11 @@ impl Forwarding<'_> {
         };
         let gate = (has_body && self.survey.expects_continue()).then(|| ExpectGate::closed(exchange.worker.now()));
         let target = self.target(&lease.backend().base);
-        let mut head = HeadWriter::request(&mut memory, &self.head.method, &target);
+        let method = if self.plan.websocket { &Method::GET } else { &self.head.method };
+        let mut head = HeadWriter::request(&mut memory, method, &target);
         head.field(b"host", lease.backend().authority.as_str().as_bytes());
         let _handed = self.write_fields(exchange, &mut head);
+        let handshake = self.plan.websocket.then(|| Handshake::begin(self, exchange, &mut head));
         match framing {
             Framing::None => {}
             Framing::Length(length) => head.length(length),
@@ -213,15 +222,22 @@ impl Forwarding<'_> {
             body: request_body(exchange, has_body, self.plan.content_length),
             framing,
             is_head: self.head.method == Method::HEAD,
+            upgrade: handshake.is_some(),
         };
-        let opened = || {
-            if let Some(gate) = &gate {
-                gate.open();
-            }
+        let informational = |said: &ResponseHead| match (said.status, &gate) {
+            (StatusCode::CONTINUE, Some(gate)) => gate.open(),
+            // Nobody asked for it.
+            (StatusCode::CONTINUE, None) => {}
+            // HTTP/1.0 has none of these (RFC 9110 section 15.2), and hyper no way to send them over HTTP/2.
+            _ if self.head.version == Version::HTTP_11 => exchange.connection.say_ahead(said),
+            _ => {}
         };
         let link = lease.link().ok_or(Reject::UpstreamProtocolError)?;
-        match exchange.within(lease.send_h1(request, opened)).await? {
-            Ok(head) => Ok(Sent::Answered(head, Source::H1(link))),
+        match exchange.within(lease.send_h1(request, informational)).await? {
+            Ok(head) => match handshake {
+                Some(handshake) => handshake.end(head, link),
+                None => Ok(Sent::Answered(head, Source::H1(link))),
+            },
             Err(NoAnswer::Unsent(first)) => {
                 if let Some(first) = first {
                     exchange.upload.borrow_mut().put_back(first);
@@ -249,7 +265,20 @@ impl Forwarding<'_> {
             fields.insert(header::CONTENT_LENGTH, length.into());
         }
         *request.headers_mut() = fields;
+        if self.plan.websocket {
+            *request.method_mut() = Method::CONNECT;
+            request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+        }
         match exchange.within(lease.send_h2(request)).await? {
+            Ok(mut response) if self.plan.websocket && response.status() == StatusCode::OK => {
+                let stream = hyper::upgrade::on(&mut response);
+                let Ok(stream) = exchange.within(stream).await? else { return Err(Reject::UpstreamProtocolError) };
+                let mut head = ResponseHead::from(response.into_parts().0);
+                if self.head.version != Version::HTTP_2 {
+                    head.status = StatusCode::SWITCHING_PROTOCOLS;
+                }
+                Ok(Sent::Answered(head, Source::Tunnel(End::h2(stream))))
+            }
             Ok(response) => {
                 let (parts, incoming) = response.into_parts();
                 let head = ResponseHead::from(parts);
@@ -279,7 +308,7 @@ impl Forwarding<'_> {
             survey: self.survey,
             configured: &self.view.snapshot.stripped,
             hop: PreviousHop {
-                address: connection.address_text.as_bytes(),
+                address: connection.address().as_bytes(),
                 tls: connection.tls,
                 trusted: self.trusted,
                 host,
@@ -287,6 +316,7 @@ impl Forwarding<'_> {
             },
             id: &exchange.request_id,
             identity: forward.identity_header.as_ref().zip(self.view.caller(self.plan.caller).map(|name| &**name)),
+            websocket_key: false,
         }
         .write(sink);
         let present = exchange.worker.view();
@@ -303,6 +333,51 @@ impl Forwarding<'_> {
     /// Base and path joined, with the query as it came.
     fn target<'t>(&'t self, base: &'t str) -> [&'t str; 4] {
         target(base, &self.plan.path, self.head.query())
+    }
+}
+
+/// The opening handshake of a WebSocket with an upstream that speaks HTTP/1.1 (RFC 6455 section 4). The caller's key passes where it has
+/// one; in the place of a caller that speaks HTTP/2 it is ours, and so is the look at the answer (RFC 8441 section 5).
+struct Handshake {
+    /// What must come back, and the status that the caller gets with it.
+    ours: Option<String>,
+}
+
+impl Handshake {
+    fn begin(forwarding: &Forwarding<'_>, exchange: &Exchange, head: &mut HeadWriter<'_>) -> Self {
+        head.line(b"connection: Upgrade\r\nupgrade: websocket\r\n");
+        if forwarding.head.version != Version::HTTP_2 {
+            for key in forwarding.head.fields.all("sec-websocket-key") {
+                head.field(b"sec-websocket-key", key);
+            }
+            return Self { ours: None };
+        }
+        let key = websocket::key([exchange.worker.dice(), exchange.worker.dice()]);
+        head.field(b"sec-websocket-key", key.as_bytes());
+        Self { ours: Some(websocket::accept(key.as_bytes())) }
+    }
+
+    fn end(self, mut head: ResponseHead, link: Rc<Link>) -> Result<Sent, Reject> {
+        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+            // To a caller that speaks HTTP/2 any success would say that the stream is a WebSocket now.
+            let misleads = self.ours.is_some() && head.status.is_success();
+            return if misleads {
+                Err(Reject::UpstreamProtocolError)
+            } else {
+                Ok(Sent::Answered(head, Source::H1(link)))
+            };
+        }
+        let survey = ResponseSurvey::of(&head.fields);
+        let switched = survey.upgrade.first().is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"))
+            && head.fields.all("connection").flat_map(tokens).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+        let understood = self.ours.as_ref().is_none_or(|key| survey.websocket_accept.first() == Some(key.as_bytes()));
+        if !switched || !understood {
+            return Err(Reject::UpstreamProtocolError);
+        }
+        if self.ours.is_some() {
+            head.status = StatusCode::OK;
+        }
+        Ok(Sent::Answered(head, Source::Tunnel(End::H1(link))))
     }
 }
 

@@ -92,6 +92,8 @@ pub struct RequestHead {
     pub method: Method,
     /// The HTTP it came over.
     pub version: Version,
+    /// CONNECT with `:protocol` = `websocket` (RFC 8441 section 4).
+    pub extended_connect: bool,
     /// Fields; their text begins with the request target's line in HTTP/1.1, and is the target alone in HTTP/2.
     pub fields: Fields,
     /// `:authority`, or that of an absolute-form target.
@@ -105,6 +107,7 @@ impl Default for RequestHead {
         Self {
             method: Method::GET,
             version: Version::HTTP_11,
+            extended_connect: false,
             fields: Fields::default(),
             authority: None,
             path: Span::default(),
@@ -186,7 +189,9 @@ impl From<request::Parts> for RequestHead {
         let authority = parts.uri.authority().map(|authority| put(authority.as_str()));
         let path = put(parts.uri.path());
         let query = parts.uri.query().map(&mut put);
-        Self { method: parts.method, version: parts.version, fields, authority, path, query }
+        let protocol = parts.extensions.get::<hyper::ext::Protocol>();
+        let extended_connect = protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"));
+        Self { method: parts.method, version: parts.version, extended_connect, fields, authority, path, query }
     }
 }
 

@@ -7,6 +7,8 @@ use crate::clock::Moment;
 /// Where a client connection stands between requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// What comes before HTTP, with time-outs of its own: PROXY header, TLS handshake.
+    Opening,
     /// A request head is awaited or has begun: `request_head` holds.
     Head,
     /// Keep-alive with nothing in flight: `idle` holds.

@@ -1,9 +1,10 @@
 //! The data plane: everything between accepting a connection and the last byte of an answer.
 //!
 //! It knows nothing of files, configuration or the control plane (a test reads the imports). In the order of a request's life:
-//! `accept` → `worker` → `server` (`tls`, `connection`) → `http1::server` or `http2` → `pipeline` → `decide` (`headers::framing`, `authority`,
+//! `accept` → `worker` → `server` (`proxy_protocol`, `tls`, `connection`) → `http1::server` or `http2` → `pipeline` → `decide` (`headers::framing`, `authority`,
 //! `path`, `route`, `auth`) → `forward` (`upstream::admission`,
-//! `upstream::pool`, `headers::outgoing`, `credential`, `http1::client`, `body`) → `answer`, or `respond` where we answer ourselves.
+//! `upstream::pool`, `headers::outgoing`, `credential`, `http1::client`, `body`) → `answer`, or `tunnel` where the connection becomes
+//! something else, or `respond` where we answer ourselves.
 
 pub mod accept;
 pub mod answer;
@@ -25,12 +26,15 @@ pub mod io_watch;
 pub mod path;
 pub mod peer;
 pub mod pipeline;
+pub mod proxy_protocol;
 pub mod reject;
 pub mod respond;
 pub mod route;
 pub mod server;
+pub mod socket;
 pub mod stream;
 pub mod tls;
+pub mod tunnel;
 pub mod upstream;
 pub mod view;
 pub mod worker;

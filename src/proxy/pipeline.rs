@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use http::HeaderValue;
+use http::Method;
 
 use super::{
-    answer::Answer,
+    answer::Outcome,
     body::CallerBody,
     connection::Connection,
     decide::decide,
@@ -20,17 +20,18 @@ use super::{
 use crate::snapshot::{Access, Snapshot};
 
 /// Answers a request: by its upstream, or by ourselves. Never fails: every failure is an answer.
-pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &RequestHead, body: CallerBody) -> Answer {
+pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &RequestHead, body: CallerBody) -> Outcome {
     let tick = worker.tick();
     let view = worker.view();
     let survey = Survey::of(&head.fields);
-    body.begin(&survey);
+    body.begin(head.version, &survey);
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
-    let grpc = survey.is_grpc();
+    let manner = |allow| Manner { grpc: survey.is_grpc(), is_head: head.method == Method::HEAD, allow };
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
-    let policy = listener.and_then(|at| view.snapshot.listeners.get(at));
+    let retired = if listener.is_none() { worker.policy(connection.listener) } else { None };
+    let policy = listener.and_then(|at| view.snapshot.listeners.get(at)).or(retired.as_ref());
     let decision = match policy {
         Some(_) if worker.overloaded() => {
             worker.count_limit("memory");
@@ -58,11 +59,11 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     match decision {
         Ok(plan) => {
             exchange.0.limit_request(plan.forward.timeout);
-            let trusted = policy.is_some_and(|policy| policy.trusts(connection.address.ip()));
+            let trusted = policy.is_some_and(|policy| policy.trusts(connection.remote.get()));
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
             match forwarding.run(&exchange.0, body).await {
-                Ok(reached) => reached.answer(exchange),
-                Err(reject) => refuse(reject, grpc, None, exchange),
+                Ok(reached) => reached.outcome(exchange),
+                Err(reject) => refuse(reject, manner(None), exchange),
             }
         }
         Err(refusal) => {
@@ -74,14 +75,14 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
                 Reject::RequestHeadTooLarge => worker.count_limit("head"),
                 _ => {}
             }
-            let allow =
-                refusal.route.filter(|_| refusal.reject == Reject::MethodNotAllowed).map(|route| route.allow.clone());
-            refuse(refusal.reject, grpc, allow, exchange)
+            let lists = matches!(refusal.reject, Reject::MethodNotAllowed | Reject::LastHop);
+            let allow = refusal.route.filter(|_| lists).map(|route| route.allow.clone());
+            refuse(refusal.reject, manner(allow), exchange)
         }
     }
 }
 
-fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watched) -> Answer {
+fn refuse(reject: Reject, manner: Manner, exchange: Watched) -> Outcome {
     let route = exchange.0.record.meter.borrow().as_ref().map(|meter| std::sync::Arc::clone(&meter.route));
     exchange
         .0
@@ -90,7 +91,7 @@ fn refuse(reject: Reject, grpc: bool, allow: Option<HeaderValue>, exchange: Watc
         .caller_rejections
         .with_label_values(&[route.as_deref().unwrap_or("none"), reject.code()])
         .inc();
-    respond(reject, Manner { grpc, allow }, exchange)
+    Outcome::Answer(respond(reject, manner, exchange))
 }
 
 fn deadlines(snapshot: &Snapshot) -> Deadlines {

@@ -36,6 +36,8 @@ pub enum Reject {
     NoRoute,
     /// The path is known, the method is not allowed there.
     MethodNotAllowed,
+    /// OPTIONS that says it goes no further: no failure, but answered by us.
+    LastHop,
     /// The caller sent its body too slowly or not at all.
     RequestTimeout,
     /// The body is larger than the route allows.
@@ -72,6 +74,7 @@ impl Reject {
             Self::RouteDenied => "route_denied",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::LastHop => "last_hop",
             Self::RequestTimeout => "request_timeout",
             Self::RequestTooLarge => "request_too_large",
             Self::Misdirected => "misdirected",
@@ -94,6 +97,7 @@ impl Reject {
             Self::CallerForbidden | Self::RouteDenied => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::LastHop => StatusCode::NO_CONTENT,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -127,6 +131,7 @@ impl Reject {
             Self::RouteDenied => "access to this path is denied",
             Self::NoRoute => "nothing is served at this host and path",
             Self::MethodNotAllowed => "this method is not allowed here; the allow header lists those that are",
+            Self::LastHop => "the request says that it goes no further",
             Self::RequestTimeout => "the request body did not arrive in time",
             Self::RequestTooLarge => "the request body is larger than this route allows",
             Self::Misdirected => "this listener does not serve the requested host",
@@ -161,7 +166,7 @@ impl Reject {
         match self {
             Self::BadRequest(_) | Self::AmbiguousCredentials | Self::UpgradeRefused | Self::Misdirected => 3,
             Self::RequestTimeout | Self::UpstreamTimeout => 4,
-            Self::NoRoute | Self::MethodNotAllowed => 12,
+            Self::NoRoute | Self::MethodNotAllowed | Self::LastHop => 12,
             Self::CallerForbidden | Self::RouteDenied => 7,
             Self::RequestTooLarge | Self::RequestHeadTooLarge => 8,
             Self::CallerUnknown | Self::CallerExpired => 16,
@@ -174,7 +179,7 @@ impl Reject {
     }
 
     /// Every variant, for tables of metrics and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BadRequest("the request is malformed"),
         Self::AmbiguousCredentials,
         Self::UpgradeRefused,
@@ -184,6 +189,7 @@ impl Reject {
         Self::RouteDenied,
         Self::NoRoute,
         Self::MethodNotAllowed,
+        Self::LastHop,
         Self::RequestTimeout,
         Self::RequestTooLarge,
         Self::Misdirected,
@@ -211,7 +217,7 @@ mod tests {
         assert_eq!(
             table.join("\n"),
             "bad_request 400\nambiguous_credentials 400\nupgrade_refused 400\ncaller_unknown 401\ncaller_expired 401\n\
-             caller_forbidden 403\nroute_denied 403\nno_route 404\nmethod_not_allowed 405\nrequest_timeout 408\n\
+             caller_forbidden 403\nroute_denied 403\nno_route 404\nmethod_not_allowed 405\nlast_hop 204\nrequest_timeout 408\n\
              request_too_large 413\nmisdirected 421\nrequest_head_too_large 431\nupstream_unreachable 502\n\
              upstream_protocol_error 502\noverloaded 503\ncredential_unavailable 503\ndraining 503\nupstream_timeout 504"
         );
@@ -225,7 +231,8 @@ mod tests {
                 "{reject:?}"
             );
             assert_eq!(reject.retry_after().is_some(), reject.status() == StatusCode::SERVICE_UNAVAILABLE);
-            assert_eq!(reject.status().is_client_error(), reject.blame() == Blame::Client, "{reject:?}");
+            let clients = reject.status().is_client_error() || reject == Reject::LastHop;
+            assert_eq!(clients, reject.blame() == Blame::Client, "{reject:?}");
         }
     }
 }

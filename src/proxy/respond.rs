@@ -16,6 +16,8 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub struct Manner {
     /// Answer as gRPC clients expect: trailers only.
     pub grpc: bool,
+    /// The request is HEAD: the answer has no body (RFC 9110 section 9.3.2).
+    pub is_head: bool,
     /// Value of `allow`, for a 405.
     pub allow: Option<HeaderValue>,
 }
@@ -27,14 +29,15 @@ pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Answer {
     let status = if manner.grpc { StatusCode::OK } else { reject.status() };
     record.status.set(status.as_u16());
     exchange.0.head_sent(exchange.0.worker.coarse_now());
-    let body = if manner.grpc { Bytes::new() } else { json(reject, &exchange.0.request_id) };
+    let bodiless = manner.grpc || manner.is_head || status == StatusCode::NO_CONTENT;
+    let body = if bodiless { Bytes::new() } else { json(reject, &exchange.0.request_id) };
     let mut headers = HeaderMap::new();
     headers.insert(header::SERVER, HeaderValue::from_static("scoregate"));
     if manner.grpc {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(reject.grpc_status())));
         headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reject.message()));
-    } else {
+    } else if status != StatusCode::NO_CONTENT {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     if let Some(seconds) = reject.retry_after() {

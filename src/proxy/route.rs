@@ -59,6 +59,8 @@ pub struct Forward {
     pub trailers: Box<[http::HeaderName]>,
     /// Special characters that may be in the path.
     pub special: Special,
+    /// Connections may become WebSockets.
+    pub websocket: bool,
 }
 
 /// Where a route applies, as configured.
@@ -78,6 +80,7 @@ pub struct RouteTable {
     /// Suffixes such as `.example.com`, longest first.
     wildcard_hosts: Vec<(Box<str>, PathTree)>,
     any_host: PathTree,
+    has_websockets: bool,
 }
 
 /// Routes of one host. Positions into `RouteTable::routes`, several where listeners or methods differ.
@@ -94,9 +97,16 @@ struct Node {
 }
 
 impl RouteTable {
+    /// Whether any route lets connections become WebSockets.
+    #[must_use]
+    pub fn has_websockets(&self) -> bool {
+        self.has_websockets
+    }
+
     /// Adds a route. `host` is `*`, `*.suffix` or an exact name in lower case.
     pub fn insert(&mut self, host: &str, path: &PathMatch, route: Route) {
         let position = self.routes.len();
+        self.has_websockets |= matches!(&route.action, Action::Forward(forward) if forward.websocket);
         self.routes.push(route);
         let tree = if host == "*" {
             &mut self.any_host

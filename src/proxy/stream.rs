@@ -9,27 +9,26 @@ use std::{
 };
 
 use hyper::rt::ReadBufCursor;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
+
+use super::socket::Socket;
 
 /// Plain or TLS.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP.
-    Plain(TcpStream),
-    /// TLS over TCP; boxed since it is 1 KiB and most of it is rustls's.
-    Tls(Box<TlsStream<TcpStream>>),
+    /// As it is.
+    Plain(Socket),
+    /// TLS; boxed since it is 1 KiB and most of it is rustls's.
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
     /// The socket below.
     #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn socket(&self) -> &Socket {
         match self {
-            Self::Plain(tcp) => tcp,
+            Self::Plain(socket) => socket,
             Self::Tls(tls) => tls.get_ref().0,
         }
     }
@@ -39,7 +38,7 @@ impl Stream {
     /// # Errors
     /// Those of the socket.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tcp().poll_read_ready(cx)
+        self.socket().poll_read_ready(cx)
     }
 }
 

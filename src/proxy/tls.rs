@@ -6,17 +6,16 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::worker::Worker;
+use super::{socket::Socket, worker::Worker};
 use crate::snapshot::ListenerPolicy;
 
 /// What a handshake agreed on.
 #[derive(Debug)]
 pub struct Handshaken {
     /// The encrypted stream.
-    pub stream: Box<tokio_rustls::TlsStream<TcpStream>>,
+    pub stream: Box<tokio_rustls::TlsStream<Socket>>,
     /// Whether ALPN chose HTTP/2.
     pub h2: bool,
     /// The name that was asked for, if one was.
@@ -31,10 +30,10 @@ pub async fn accept(
     worker: &Worker,
     policy: &ListenerPolicy,
     config: Arc<rustls::ServerConfig>,
-    tcp: TcpStream,
+    socket: Socket,
 ) -> Result<Handshaken, &'static str> {
     let limit = worker.view().snapshot.timeouts.tls_handshake;
-    let stream = match tokio::time::timeout(limit, TlsAcceptor::from(config).accept(tcp)).await {
+    let stream = match tokio::time::timeout(limit, TlsAcceptor::from(config).accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(listener = &*policy.name, %error, "tls handshake failed");

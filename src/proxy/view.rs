@@ -10,7 +10,11 @@ use http::{HeaderName, HeaderValue};
 use prometheus::local::LocalHistogram;
 
 use super::{
-    auth::Caller, connection::Connection, endpoint::LocalEndpoint, io_watch::Phase, upstream::pool::LocalBackend,
+    auth::Caller,
+    connection::Connection,
+    endpoint::LocalEndpoint,
+    io_watch::Phase,
+    upstream::{Endpoint, pool::LocalBackend},
 };
 use crate::{
     ids::{BackendId, EndpointId, ListenerId, ValueId},
@@ -23,17 +27,21 @@ use crate::{
 pub struct View {
     /// The snapshot itself.
     pub snapshot: Arc<Snapshot>,
-    endpoints: Vec<EndpointView>,
-    callers: Vec<Rc<str>>,
-    /// By listener, then route; the last of each row is for requests without a route. Made when first used: most routes of
-    /// most listeners never are.
-    meters: Vec<Vec<OnceCell<Rc<RouteMeter>>>>,
-    connections: Vec<ConnectionGauges>,
+    endpoints: Vec<Rc<EndpointView>>,
+    callers: Rc<[Rc<str>]>,
+    meters: Rc<Meters>,
+    connections: Rc<[ConnectionGauges]>,
 }
+
+/// By listener, then route; the last of each row is for requests without a route. Made when first used: most routes of most
+/// listeners never are.
+type Meters = [Box<[OnceCell<Rc<RouteMeter>>]>];
 
 /// An endpoint with a worker's own copies.
 #[derive(Debug)]
 pub struct EndpointView {
+    /// What it was made from: the same `Arc` means the same view.
+    shared: Arc<Endpoint>,
     /// The worker's side of it.
     pub local: Rc<LocalEndpoint>,
     /// What is attached.
@@ -57,8 +65,8 @@ pub struct LocalCredential {
 
 impl View {
     /// A view that serves nothing; stands in until the first snapshot is adopted.
-    pub const fn empty(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot, endpoints: Vec::new(), callers: Vec::new(), meters: Vec::new(), connections: Vec::new() }
+    pub fn empty(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot, endpoints: Vec::new(), callers: [].into(), meters: [].into(), connections: [].into() }
     }
 
     /// Makes a worker's copies of a snapshot, carrying over what did not change.
@@ -69,49 +77,39 @@ impl View {
         backends: &mut HashMap<BackendId, Rc<LocalBackend>>,
         metrics: &Metrics,
     ) -> Self {
-        let endpoint_views = snapshot.endpoints.iter().map(|endpoint| {
-            let local = endpoints.entry(endpoint.id).or_insert_with(|| LocalEndpoint::new(endpoint, metrics));
-            local.adopt(&endpoint.admission);
-            EndpointView {
-                local: Rc::clone(local),
-                credential: endpoint.credential.as_ref().map(|credential| {
-                    let mut value = HeaderValue::from_bytes(credential.value.as_bytes())
-                        .unwrap_or_else(|_| credential.value.clone());
-                    value.set_sensitive(true);
-                    LocalCredential { header: credential.header.clone(), value, id: credential.id }
-                }),
-                backends: endpoint
-                    .backends
-                    .iter()
-                    .map(|backend| {
-                        Rc::clone(
-                            backends
-                                .entry(backend.id)
-                                .or_insert_with(|| LocalBackend::new(Arc::clone(backend), &endpoint.name, metrics)),
-                        )
-                    })
-                    .collect(),
-                retry_unanswered: endpoint.retry_unanswered,
-            }
+        let before = &previous.snapshot;
+        let endpoint_views = snapshot.endpoints.iter().enumerate().map(|(at, endpoint)| {
+            let same = previous.endpoints.get(at).filter(|view| Arc::ptr_eq(&view.shared, endpoint));
+            same.map_or_else(|| Rc::new(EndpointView::build(endpoint, endpoints, backends, metrics)), Rc::clone)
         });
         let endpoint_views = endpoint_views.collect();
-        let callers = snapshot.callers.iter().map(|name| (&**name).into()).collect();
-        let columns = snapshot.routes.routes().len() + 1;
-        let meters = snapshot.listeners.iter().map(|_| vec![OnceCell::new(); columns]).collect();
-        let connections = snapshot.listeners.iter().enumerate().map(|(at, listener)| {
-            let same = previous.snapshot.listeners.get(at).is_some_and(|before| before.id == listener.id);
-            match previous.connections.get(at) {
-                Some(gauges) if same => gauges.clone(),
-                _ => ConnectionGauges::new(metrics, listener.id, &listener.name),
-            }
-        });
-        let connections = connections.collect();
+        let callers = if Arc::ptr_eq(&before.callers, &snapshot.callers) && !previous.callers.is_empty() {
+            Rc::clone(&previous.callers)
+        } else {
+            snapshot.callers.iter().map(|name| (&**name).into()).collect()
+        };
+        let same_listeners = Arc::ptr_eq(&before.listeners, &snapshot.listeners) && !previous.meters.is_empty();
+        let meters = if same_listeners && Arc::ptr_eq(&before.routes, &snapshot.routes) {
+            Rc::clone(&previous.meters)
+        } else {
+            let columns = snapshot.routes.routes().len() + 1;
+            snapshot.listeners.iter().map(|_| vec![OnceCell::new(); columns].into()).collect()
+        };
+        let connections = if same_listeners {
+            Rc::clone(&previous.connections)
+        } else {
+            let gauges = snapshot.listeners.iter().map(|listener| {
+                let known = previous.connections.iter().find(|gauges| gauges.listener == listener.id);
+                known.cloned().unwrap_or_else(|| ConnectionGauges::new(metrics, listener.id, &listener.name))
+            });
+            gauges.collect()
+        };
         Self { snapshot, endpoints: endpoint_views, callers, meters, connections }
     }
 
     /// An endpoint, by its position in the snapshot.
     pub fn endpoint(&self, at: usize) -> Option<&EndpointView> {
-        self.endpoints.get(at)
+        self.endpoints.get(at).map(|endpoint| &**endpoint)
     }
 
     /// The name of a caller that was let in.
@@ -121,7 +119,7 @@ impl View {
 
     /// An endpoint, by its identity; slower.
     pub fn endpoint_by_id(&self, id: EndpointId) -> Option<&EndpointView> {
-        self.endpoints.iter().find(|endpoint| endpoint.local.id() == id)
+        self.endpoints.iter().map(|endpoint| &**endpoint).find(|endpoint| endpoint.local.id() == id)
     }
 
     /// Where requests of a listener and route are counted, by their positions. No route: requests that had none.
@@ -143,11 +141,42 @@ impl View {
 
     /// Tells the gauges how many connections there are.
     pub fn count_connections<'a>(&self, connections: &(impl Iterator<Item = &'a Connection> + Clone)) {
-        for gauges in &self.connections {
+        for gauges in &*self.connections {
             let mine = connections.clone().filter(|c| c.listener == gauges.listener);
             let idle = mine.clone().filter(|c| c.watch.phase().0 == Phase::Idle).count();
             gauges.idle.set(idle);
             gauges.active.set(mine.count() - idle);
+        }
+    }
+}
+
+impl EndpointView {
+    fn build(
+        endpoint: &Arc<Endpoint>,
+        endpoints: &mut HashMap<EndpointId, Rc<LocalEndpoint>>,
+        backends: &mut HashMap<BackendId, Rc<LocalBackend>>,
+        metrics: &Metrics,
+    ) -> Self {
+        let local = endpoints.entry(endpoint.id).or_insert_with(|| LocalEndpoint::new(endpoint, metrics));
+        local.adopt(&endpoint.admission);
+        let backends = endpoint.upstreams.iter().map(|upstream| {
+            let backend = &upstream.backend;
+            let fresh = || LocalBackend::new(Arc::clone(backend), &endpoint.name, metrics);
+            let local = backends.entry(backend.id).or_insert_with(fresh);
+            local.aim(&upstream.addresses);
+            Rc::clone(local)
+        });
+        Self {
+            shared: Arc::clone(endpoint),
+            local: Rc::clone(local),
+            credential: endpoint.credential.as_ref().map(|credential| {
+                let mut value =
+                    HeaderValue::from_bytes(credential.value.as_bytes()).unwrap_or_else(|_| credential.value.clone());
+                value.set_sensitive(true);
+                LocalCredential { header: credential.header.clone(), value, id: credential.id }
+            }),
+            backends: backends.collect(),
+            retry_unanswered: endpoint.retry_unanswered,
         }
     }
 }

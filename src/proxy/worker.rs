@@ -36,7 +36,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment, Tick},
     ids::{BackendId, EndpointId, Generation, ListenerId},
-    snapshot::{Access, Snapshot, SnapshotCell, Timeouts},
+    snapshot::{Access, ListenerPolicy, Snapshot, SnapshotCell, Timeouts},
     telemetry::{
         access_log::{AccessRecord, AccessSender},
         metrics::{LocalGauge, Metrics},
@@ -107,6 +107,8 @@ pub struct Worker {
     /// The second it is of, and the date.
     date: Cell<(u64, [u8; 29])>,
     random: Cell<u64>,
+    /// Policies of listeners that a reload took away, for the connections that were accepted before.
+    retired: RefCell<Vec<Arc<ListenerPolicy>>>,
     endpoints: RefCell<HashMap<EndpointId, Rc<LocalEndpoint>>>,
     backends: RefCell<HashMap<BackendId, Rc<LocalBackend>>>,
     meters: RefCell<HashMap<MeterKey, Rc<RouteMeter>>>,
@@ -119,6 +121,9 @@ pub struct Worker {
     draining: Cell<bool>,
     stirred: Notify,
 }
+
+/// Policies of listeners that are gone: more than any one reload takes away while connections of theirs are on their way.
+const MAX_RETIRED: usize = 256;
 
 /// A listener and a route, by name: what is counted survives a reload.
 type MeterKey = (Option<ListenerId>, Box<str>);
@@ -172,6 +177,7 @@ impl Worker {
             wall: Cell::new((shared.clock.now(), shared.clock.unix_seconds())),
             date: Cell::new((u64::MAX, *b"Thu, 01 Jan 1970 00:00:00 GMT")),
             random: Cell::new(crate::random::bytes().map_or(seed, u64::from_ne_bytes) | 1),
+            retired: RefCell::default(),
             endpoints: RefCell::default(),
             backends: RefCell::default(),
             meters: RefCell::default(),
@@ -310,6 +316,13 @@ impl Worker {
         polled
     }
 
+    /// The policy of a listener, that of one which is gone included.
+    pub fn policy(&self, listener: ListenerId) -> Option<Arc<ListenerPolicy>> {
+        let view = self.view();
+        let retired = self.retired.borrow();
+        view.snapshot.listener(listener).or_else(|| retired.iter().find(|policy| policy.id == listener)).cloned()
+    }
+
     /// The metrics of the process, for rare events.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
@@ -372,7 +385,7 @@ impl Worker {
     /// Watches a connection until [`Worker::forget_connection`].
     pub fn watch_connection(&self, connection: &Rc<Connection>) {
         connection.slot.set(self.connections.borrow_mut().insert(Rc::clone(connection)));
-        if self.draining.get() {
+        if self.draining.get() || self.view.borrow().snapshot.listener(connection.listener).is_none() {
             connection.leash.finish();
         }
         self.stirred.notify_one();
@@ -518,7 +531,21 @@ impl Worker {
             &mut self.backends.borrow_mut(),
             &self.shared.metrics,
         );
-        self.view.replace(Rc::new(view));
+        let before = self.view.replace(Rc::new(view));
+        let gone = before.snapshot.listeners.iter().filter(|policy| snapshot.listener(policy.id).is_none());
+        for policy in gone {
+            let mut retired = self.retired.borrow_mut();
+            if retired.len() >= MAX_RETIRED {
+                // What was accepted on the oldest has long reached its worker.
+                retired.remove(0);
+            }
+            retired.push(Arc::clone(policy));
+            for (_, connection) in self.connections.borrow().iter() {
+                if connection.listener == policy.id {
+                    connection.leash.finish();
+                }
+            }
+        }
     }
 
     fn seen(&self) -> Seen {

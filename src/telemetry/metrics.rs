@@ -31,6 +31,7 @@ pub struct Metrics {
     pub responses_cut_off: IntCounterVec,
     pub resends: IntCounterVec,
     pub limit_hits: IntCounterVec,
+    pub name_failures: IntCounterVec,
     pub config_reloads: IntCounterVec,
     pub config_last_success: Gauge,
     pub config_generation: IntGauge,
@@ -89,6 +90,11 @@ impl Metrics {
                 "limit_hits_total",
                 "times a limit or time-out of the configuration acted",
                 &["limit"],
+            )?,
+            name_failures: counters(
+                "name_lookup_failures_total",
+                "look-ups of an upstream's name that failed; its last addresses stay in use",
+                &["name"],
             )?,
             config_reloads: counters("config_reload_total", "reloads", &["result"])?,
             config_last_success: keep(

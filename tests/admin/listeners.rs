@@ -33,8 +33,8 @@ async fn a_live_socket_is_left_alone() {
     let running = first.start().await;
     let mut second = setting();
     second.admin.socket.path = running.socket();
-    let message = second.serve(&Arc::default()).await.unwrap_err().to_string();
-    assert!(message.contains("another scoregate answers at") && message.contains("admin.socket"), "{message}");
+    let message = format!("{:#}", second.serve(&Arc::default()).await.unwrap_err());
+    assert!(message.contains("another process answers at") && message.contains("admin.socket"), "{message}");
     assert_eq!(running.ask_socket("GET", "/livez").await.status, 200);
 }
 
@@ -42,7 +42,7 @@ async fn a_live_socket_is_left_alone() {
 async fn what_is_not_a_socket_is_never_removed() {
     let setting = setting();
     std::fs::write(&setting.admin.socket.path, "precious").unwrap();
-    let message = setting.serve(&Arc::default()).await.unwrap_err().to_string();
+    let message = format!("{:#}", setting.serve(&Arc::default()).await.unwrap_err());
     assert!(message.contains("is not a socket"), "{message}");
     assert_eq!(std::fs::read_to_string(&setting.admin.socket.path).unwrap(), "precious");
 }
@@ -61,7 +61,7 @@ async fn a_socket_that_another_process_put_there_meanwhile_stays() {
 async fn a_written_socket_that_cannot_be_made_is_an_error() {
     let mut setting = setting();
     setting.admin.socket.path = setting.dir.path().join("missing/admin.sock");
-    let message = setting.serve(&Arc::default()).await.unwrap_err().to_string();
+    let message = format!("{:#}", setting.serve(&Arc::default()).await.unwrap_err());
     assert!(message.contains("cannot make the socket") && message.contains("missing/admin.sock"), "{message}");
 }
 

@@ -86,13 +86,15 @@ def gate(tmp_path):
     """Starts gates that end with the test."""
     running = []
 
-    def start(config):
+    def make(config, start=True, handed=(), variables=()):
         folder = tmp_path / f"gate-{len(running)}"
         folder.mkdir()
-        running.append(Gate(folder, config))
-        return running[-1].start()
+        one = Gate(folder, config)
+        one.handed, one.variables = dict(handed), dict(variables)
+        running.append(one)
+        return one.start() if start else one
 
-    yield start
+    yield make
     failures = []
     for one in running:
         try:

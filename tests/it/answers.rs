@@ -1,7 +1,7 @@
 //! Answers of upstreams that do not keep to HTTP: 502 where nothing was sent to the caller, else cut off, never complete.
 
 use crate::support::{
-    client::{self, Client, get, post},
+    client::{self, Client, H2, get, post},
     eventually,
     fault::Hostile,
     gate::{self, TestGate},
@@ -149,4 +149,25 @@ async fn a_reset_before_the_answer_is_a_502_and_after_the_head_cuts_off() {
             Err(_reset) => assert_eq!(caller.name(), "h2"),
         }
     }
+}
+
+#[tokio::test]
+async fn what_an_upstream_says_before_its_answer_reaches_who_can_hear_it() {
+    let upstream = Hostile::answering(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n\
+         HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    )
+    .await;
+    let gate = TestGate::start(gate::config(upstream.address));
+    let mut caller = Raw::connect(gate.address("public")).await;
+    for _ in 0..2 {
+        caller.send(raw::get("/score")).await;
+        assert_eq!(caller.head().await.unwrap(), "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n");
+        assert_eq!(caller.head().await.unwrap(), "HTTP/1.1 102 Processing\r\n\r\n");
+        assert_eq!(caller.response().await.text(), "ok");
+    }
+    let mut old = Raw::connect(gate.address("public")).await;
+    old.send(raw::get("/score").replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert_eq!(old.response().await.text(), "ok");
+    assert_eq!(H2::connect(gate.address("public")).await.send(get("/score")).await.body(), "ok");
 }

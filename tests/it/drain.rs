@@ -50,8 +50,9 @@ async fn idle_connections_live_through_the_lame_duck_and_are_closed_cleanly_afte
     let mut config = gate::config(upstream.address);
     config.timeouts.lame_duck = Duration::from_millis(700);
     let gate = TestGate::start(config);
-    let mut h1 = Raw::connect(gate.address("public")).await;
-    let mut h2 = H2::connect(gate.address("public")).await;
+    let address = gate.address("public");
+    let mut h1 = Raw::connect(address).await;
+    let mut h2 = H2::connect(address).await;
     h1.send(raw::get("/score")).await;
     assert!(h1.response().await.field("connection").is_none());
     assert_eq!(h2.send(get("/score")).await.status(), 200);
@@ -60,12 +61,12 @@ async fn idle_connections_live_through_the_lame_duck_and_are_closed_cleanly_afte
     h1.send(raw::get("/score")).await;
     assert_eq!(h1.response().await.status(), 200);
     assert_eq!(h2.send(get("/score")).await.status(), 200);
-    assert_eq!(client::once(gate.address("public"), get("/score")).await.status(), 200, "new ones are served too");
+    assert_eq!(client::once(address, get("/score")).await.status(), 200, "new ones are served too");
     assert!(!h1.ends_by_reset().await);
     drop(h1);
     eventually("h2 is told", || h2.is_closed()).await;
     in_time("drained", leaving).await.unwrap();
-    is_closed(gate.address("public")).await;
+    is_closed(address).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use scoregate::{
     clock::Clock,
-    config::model::{CallerKey, CallerKind, Slot, UpstreamProtocol},
+    config::model::{CallerKey, CallerKind, ListenAddress, Slot, UpstreamProtocol},
     digest::sha256,
 };
 use tokio::sync::Semaphore;
@@ -82,9 +82,9 @@ async fn a_configuration_that_is_refused_changes_nothing() {
     let gate = TestGate::start(gate::config(upstream.address));
     let mut caller = client::H1::connect(gate.address("public")).await;
     assert_eq!(caller.send(post("/score", "{}")).await.status(), 200);
-    // Another port for a listener needs a restart; the same change set has an attach header that is no name.
+    // An address that no interface has (RFC 5737), and an attach header that is no name.
     for change in [
-        (|config| config.listeners[0].address = "127.0.0.1:1".parse().unwrap())
+        (|config| config.listeners[0].address = ListenAddress::Tcp("192.0.2.1:1".parse().unwrap()))
             as fn(&mut scoregate::config::model::Config),
         |config| config.endpoints[0].attach_header = "not a name".into(),
     ] {

@@ -8,7 +8,8 @@ use scoregate::{
     control::{
         admin::report::{ReloadError, ReloadReport},
         gate::{Gate, Parts},
-        threads::Sockets,
+        listening::Sockets,
+        names::{Resolve, SystemNames},
     },
     digest::sha256,
     secret::Secret,
@@ -52,12 +53,14 @@ pub fn config(upstream: SocketAddr) -> Config {
 pub fn listener(name: &str) -> Listener {
     Listener {
         name: name.into(),
-        address: "127.0.0.1:0".parse().unwrap(),
+        address: ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()),
         h1: true,
         h2: true,
         tls: None,
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
+        trusts_local: false,
+        proxy_protocol: false,
         half_close: false,
     }
 }
@@ -117,6 +120,7 @@ pub fn forward(endpoint: &str, callers: &[&str]) -> Forward {
         replay_body: None,
         trailers: Vec::new(),
         path_chars: PathChars::default(),
+        websocket: false,
     }
 }
 
@@ -157,7 +161,12 @@ impl TestGate {
     }
 
     pub fn start_with(config: Config, clock: Clock) -> Self {
-        let sockets = Sockets::default().bind(&config.listeners).unwrap();
+        Self::start_by_name(config, clock, Arc::new(SystemNames))
+    }
+
+    pub fn start_by_name(config: Config, clock: Clock, resolver: Arc<dyn Resolve>) -> Self {
+        let mut sockets = Sockets::default();
+        sockets.bind(&config.listeners).unwrap();
         let log = Arc::<std::sync::Mutex<Vec<u8>>>::default();
         let (access, handle) = AccessLog::start(true, Box::new(Shared(Arc::clone(&log))), 10_000).unwrap();
         let next = Arc::new(std::sync::Mutex::new(config.clone()));
@@ -169,6 +178,7 @@ impl TestGate {
             clock: clock.clone(),
             access,
             logs: None,
+            resolver,
         };
         let (gate, _deaths) = Gate::start(parts).unwrap();
         Self { gate, clock, next, log, _access: handle }

@@ -128,6 +128,23 @@ impl Upstream {
         F: Future<Output = Response<AnyBody>> + Send + 'static,
     {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, tls, handler)
+    }
+
+    /// Says one thing to everybody; none where the address is taken.
+    pub async fn saying(address: &str, text: &'static str) -> Option<Self> {
+        let listener = tokio::net::TcpListener::bind(address).await.ok()?;
+        Some(Self::on(listener, None, move |_, _| async move { Response::new(full(text)) }))
+    }
+
+    fn on<F>(
+        listener: tokio::net::TcpListener,
+        tls: Option<TlsAcceptor>,
+        handler: impl Fn(Request<Incoming>, Notes) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<AnyBody>> + Send + 'static,
+    {
         let upstream = Self { address: listener.local_addr().unwrap(), notes: Notes::default() };
         let notes = upstream.notes.clone();
         let handler: Arc<Handler> = Arc::new(move |request, notes| Box::pin(handler(request, notes)));

@@ -7,28 +7,31 @@ use serde::Deserialize;
 
 use super::{List, Secret};
 use crate::config::{
-    model::Network,
-    text::{HostName, Name, Text},
+    model::ListenAddress,
+    text::{HostName, Name, Text, TrustedProxy},
 };
 
 /// One place where traffic comes in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-later" = ["proxy_protocol"]))]
 pub(crate) struct Listener {
     /// Label of metrics, and what `match.listeners` of a route names.
     #[schemars(required)]
     pub(crate) name: Option<Text<Name>>,
-    /// Where to listen: address and port.
+    /// Where to listen: address and port, `unix:PATH`, `unix:PATH?mode=0660` (default 0600), or `fd:NAME` for a socket that the
+    /// service manager hands over.
     #[schemars(required)]
-    pub(crate) address: Option<Text<SocketAddr>>,
+    pub(crate) address: Option<Text<ListenAddress>>,
     /// HTTP/1.1 and HTTP/2; with TLS by ALPN, else HTTP/2 with prior knowledge. Default both.
     #[schemars(length(min = 1))]
     pub(crate) protocols: Option<List<Protocol>>,
     /// TLS. Default: none.
     pub(crate) tls: Option<ListenerTls>,
-    /// Proxies whose `Forwarded` and `X-Forwarded-*` are believed: addresses and blocks. Default: nobody's.
-    pub(crate) trusted_proxies: Option<List<Text<Network>>>,
+    /// Proxies whose `Forwarded`, `X-Forwarded-*` and PROXY header are believed: addresses, blocks, and `unix:` for peers over a
+    /// Unix socket. Default: nobody's.
+    pub(crate) trusted_proxies: Option<List<Text<TrustedProxy>>>,
+    /// Connections begin with a PROXY header (version 1 or 2); only `trusted_proxies` may connect. Default false.
+    pub(crate) proxy_protocol: Option<bool>,
     /// HTTP/1.1: a client may close its side before the answer; else that cancels the request. Default false.
     pub(crate) half_close: Option<bool>,
     /// Hosts that are served; others get 421. Empty = every host. Default on loopback: `localhost`, `127.0.0.1`, `::1` and

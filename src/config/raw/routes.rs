@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::List;
+use super::{List, OnOff};
 use crate::config::{
     text::{CanonicalPath, HostPattern, Name, PlainHeader, Text},
     units::{Size, Span},
@@ -14,7 +14,7 @@ use crate::config::{
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [{ "required": ["endpoint"] }, { "required": ["deny"] }],
-    "x-later" = ["websocket", "limits"],
+    "x-later" = ["limits"],
 ))]
 pub(crate) struct Route {
     /// Label of metrics. Default: host and path, as in `*/iris*`.
@@ -44,6 +44,8 @@ pub(crate) struct Route {
     pub(crate) replay_body: Option<Text<Size>>,
     /// Request trailers that are passed on. Default: none.
     pub(crate) trailers: Option<List<Text<PlainHeader>>>,
+    /// `on`: connections may become WebSockets, over HTTP/1.1 and HTTP/2. Default `off`.
+    pub(crate) websocket: Option<OnOff>,
     /// Characters that are refused in paths unless listed here. Default: none.
     pub(crate) path_chars: Option<List<PathChar>>,
     /// `true`: 403 to everyone.

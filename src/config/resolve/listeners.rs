@@ -8,10 +8,10 @@ use super::{
     tls::{self, NamedFile},
 };
 use crate::config::{
-    model::{Admin, Certificate, ClientAuth, Listener, ListenerTls, Route},
+    model::{Admin, Certificate, ClientAuth, ListenAddress, Listener, ListenerTls, Route},
     path::KeyPath,
     raw::{self, ClientAuthWord, Protocol},
-    text::Text,
+    text::{Text, TrustedProxy},
 };
 
 /// What a browser on this machine calls it.
@@ -27,27 +27,36 @@ pub(super) fn listeners(cx: &mut Context<'_>, raw: &raw::Config, routes: &[Route
 fn listener(cx: &mut Context<'_>, raw: &raw::Listener, path: &KeyPath, routes: &[Route]) -> Option<Listener> {
     let tls = raw.tls.as_ref().map(|tls| listener_tls(cx, tls, &path.key("tls")));
     let name = raw.name.as_ref()?.0.0.clone();
-    let address = raw.address.as_ref()?.0;
+    let address = raw.address.as_ref()?.0.clone();
     let speaks = |protocol| raw.protocols.is_none() || sound(raw.protocols.as_ref()).any(|one| *one == protocol);
     let hosts = match &raw.hosts {
         Some(hosts) => hosts.iter().flatten().map(|host| host.0.0.clone()).collect(),
-        None if is_loopback(address) => loopback_hosts(&name, routes),
+        None if matches!(address, ListenAddress::Tcp(address) if is_loopback(address)) => loopback_hosts(&name, routes),
         None => Vec::new(),
     };
+    let trusted = || sound(raw.trusted_proxies.as_ref());
+    let proxy_protocol = raw.proxy_protocol.unwrap_or(false);
+    if proxy_protocol && trusted().next().is_none() {
+        cx.missing(&path.key("trusted_proxies"), "the load balancers whose PROXY header is believed");
+    }
     Some(Listener {
         address,
         h1: speaks(Protocol::H1),
         h2: speaks(Protocol::H2),
         tls,
         hosts,
-        trusted_proxies: sound(raw.trusted_proxies.as_ref()).map(|network| network.0).collect(),
+        trusted_proxies: trusted()
+            .filter_map(|Text(one)| if let TrustedProxy::Network(network) = one { Some(*network) } else { None })
+            .collect(),
+        trusts_local: trusted().any(|Text(one)| matches!(one, TrustedProxy::Local)),
+        proxy_protocol,
         half_close: raw.half_close.unwrap_or(false),
         name,
     })
 }
 
 /// Whether only this machine can reach an address.
-pub(super) fn is_loopback(address: SocketAddr) -> bool {
+fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
@@ -82,18 +91,21 @@ fn unique_names(cx: &mut Context<'_>, listeners: &[(KeyPath, &raw::Listener)]) {
 /// No two sockets of the process can have one address; port 0 is a new one each time.
 fn unique_addresses(cx: &mut Context<'_>, raw: &raw::Config, listeners: &[(KeyPath, &raw::Listener)]) {
     let root = KeyPath::root();
-    let of_listeners = listeners.iter().map(|(path, raw)| (path.clone(), raw.address.as_ref()));
-    let of_health = raw.health.as_ref().map(|health| (root.key("health"), health.address.as_ref()));
-    let of_admin = raw.admin.as_ref().map(|admin| (root.key("admin"), admin.address.as_ref()));
-    let mut seen: HashMap<SocketAddr, KeyPath> = HashMap::new();
+    let of_listeners = listeners.iter().filter_map(|(path, raw)| Some((path.clone(), raw.address.as_ref()?.0.clone())));
+    let tcp = |address: &Option<Text<SocketAddr>>| address.as_ref().map(|address| ListenAddress::Tcp(address.0));
+    let of_health = raw.health.as_ref().and_then(|health| Some((root.key("health"), tcp(&health.address)?)));
+    let of_admin = raw.admin.as_ref().and_then(|admin| Some((root.key("admin"), tcp(&admin.address)?)));
+    let mut seen: HashMap<ListenAddress, KeyPath> = HashMap::new();
     for (path, address) in of_listeners.chain(of_health).chain(of_admin) {
-        let Some(Text(address)) = address.filter(|address| address.0.port() != 0) else { continue };
+        if matches!(address, ListenAddress::Tcp(address) if address.port() == 0) {
+            continue;
+        }
         let path = path.key("address");
-        if let Some(first) = seen.get(address) {
+        if let Some(first) = seen.get(&address) {
             let hint = format!("the first one is {first} at {}", cx.place_of(first));
             cx.error(&path, format!("`{address}` again"), "an address of its own").hint(hint);
         } else {
-            seen.insert(*address, path);
+            seen.insert(address, path);
         }
     }
 }

@@ -7,14 +7,13 @@ use http::Method;
 use super::{
     context::{Context, items, sound},
     endpoints::attach_header,
-    listeners::is_loopback,
     settings::{bytes, known_endpoint, not_zero, span},
 };
 use crate::config::{
     fault::quote,
     model::{Action, CallerHeader, Forward, PathChars, PathMatch, Route},
     path::KeyPath,
-    raw::{self, CallerHeaderWord, PathChar},
+    raw::{self, CallerHeaderWord, OnOff, PathChar},
 };
 
 pub(super) fn routes(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Route> {
@@ -133,6 +132,7 @@ fn no_other_keys(cx: &mut Context<'_>, typed: &raw::Route, path: &KeyPath) {
         ("replay_body", typed.replay_body.is_some()),
         ("trailers", typed.trailers.is_some()),
         ("path_chars", typed.path_chars.is_some()),
+        ("websocket", typed.websocket.is_some()),
     ];
     for (key, _) in written.iter().filter(|(_, written)| *written) {
         cx.error(&path.key(key), "a key beside `deny`", "`match` and `deny` alone");
@@ -161,6 +161,7 @@ fn forward(cx: &mut Context<'_>, typed: &raw::Route, endpoint: String, path: &Ke
         replay_body: bytes(typed.replay_body.as_ref()),
         trailers: sound(typed.trailers.as_ref()).map(|trailer| trailer.0.0.clone()).collect(),
         path_chars: path_chars(typed),
+        websocket: typed.websocket == Some(OnOff::On),
     }
 }
 
@@ -213,7 +214,7 @@ fn reachable_from_elsewhere(raw: &raw::Config, typed: &raw::Route) -> Option<Str
     sound(raw.listeners.as_ref()).find_map(|listener| {
         let name = &listener.name.as_ref()?.0.0;
         let serves = chosen.as_ref().is_none_or(|chosen| chosen.contains(name.as_str()));
-        (serves && !is_loopback(listener.address.as_ref()?.0)).then(|| name.clone())
+        (serves && !listener.address.as_ref()?.0.is_local()).then(|| name.clone())
     })
 }
 

@@ -15,11 +15,11 @@ use serde::{Deserialize, Deserializer, de};
 
 pub(crate) use self::{
     http::{AttachHeader, AttachPrefix, PlainHeader},
-    network::{HostName, HostPattern, TlsName},
+    network::{HostName, HostPattern, TlsName, TrustedProxy},
     url::CanonicalPath,
 };
 use super::{
-    model::{Network, UpstreamUrl},
+    model::{ListenAddress, UpstreamUrl},
     units::{Digest, Pause, Size, Span, Timestamp},
 };
 
@@ -102,7 +102,8 @@ const fn check<T: Syntax>() -> Check {
 const CHECKS: &[Check] = &[
     check::<Name>(),
     check::<SocketAddr>(),
-    check::<Network>(),
+    check::<ListenAddress>(),
+    check::<TrustedProxy>(),
     check::<HostName>(),
     check::<HostPattern>(),
     check::<TlsName>(),

@@ -1,24 +1,25 @@
 //! Addresses and host names.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use rustls_pki_types::ServerName;
 
 use super::{Complaint, Syntax};
-use crate::config::model::Network;
+use crate::config::model::{ListenAddress, Network};
 
 impl Syntax for SocketAddr {
-    const FORMAT: &'static str = "listen-address";
+    const FORMAT: &'static str = "socket-address";
     const EXPECTED: &'static str = "an address and a port, such as `0.0.0.0:8443` or `[::]:8443`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         if let Ok(address) = text.parse() {
             return Ok(address);
         }
-        for scheme in ["unix:", "fd:"] {
-            if text.starts_with(scheme) {
-                return Err(Complaint::hint(format!("`{scheme}` addresses are not supported by this version yet")));
-            }
+        if let Some(scheme) = ["unix:", "fd:"].into_iter().find(|scheme| text.starts_with(scheme)) {
+            return Err(Complaint::hint(format!("`{scheme}` is for listeners")));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(Complaint::hint("write both, joined by `:`"));
@@ -38,31 +39,87 @@ impl Syntax for SocketAddr {
     }
 }
 
-impl Syntax for Network {
-    const FORMAT: &'static str = "network";
-    const EXPECTED: &'static str = "an address or a block, such as `10.0.0.0/8`";
+/// Who may open a Unix socket where nothing is said: its owner.
+const SOCKET_MODE: u32 = 0o600;
+
+impl Syntax for ListenAddress {
+    const FORMAT: &'static str = "listen-address";
+    const EXPECTED: &'static str =
+        "an address and a port, such as `0.0.0.0:8443` or `[::]:8443`, or `unix:PATH?mode=0660`, or `fd:NAME`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_not_an_address| Complaint::default())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => longest,
-            Some(prefix) => prefix
-                .parse()
-                .ok()
-                .filter(|prefix| *prefix <= longest)
-                .ok_or_else(|| Complaint::hint(format!("what follows `/` goes from 0 to {longest} here")))?,
-        };
-        let first = first_address(address, prefix);
-        if first == address {
-            Ok(Self { address, prefix })
-        } else {
-            Err(Complaint::hint(format!("the block begins at `{first}/{prefix}`")))
+        if let Some(name) = text.strip_prefix("fd:") {
+            let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+            return if plain {
+                Ok(Self::Inherited(name.to_owned()))
+            } else {
+                Err(Complaint::hint("what follows `fd:` is the FileDescriptorName= of a systemd socket"))
+            };
         }
+        let Some(rest) = text.strip_prefix("unix:") else {
+            return <SocketAddr as Syntax>::parse(text).map(Self::Tcp);
+        };
+        let (path, mode) = match rest.split_once('?') {
+            None => (rest, SOCKET_MODE),
+            Some((path, options)) => {
+                let digits = options.strip_prefix("mode=").unwrap_or_default();
+                let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| (1..=0o777).contains(mode));
+                (
+                    path,
+                    mode.ok_or_else(|| {
+                        Complaint::hint("what follows `?` is `mode=` and an octal number, such as `mode=0660`")
+                    })?,
+                )
+            }
+        };
+        // The kernel's own limit, its terminator included (unix(7)).
+        if !path.starts_with('/') {
+            Err(Complaint::hint("the path of a socket begins with `/`"))
+        } else if path.len() > 107 {
+            Err(Complaint::hint("the path of a socket has 107 bytes at most"))
+        } else {
+            Ok(Self::Unix { path: PathBuf::from(path), mode })
+        }
+    }
+}
+
+/// Who is believed about where a connection comes from.
+pub(crate) enum TrustedProxy {
+    /// Peers of a block.
+    Network(Network),
+    /// Peers over Unix sockets.
+    Local,
+}
+
+impl Syntax for TrustedProxy {
+    const FORMAT: &'static str = "trusted-proxy";
+    const EXPECTED: &'static str = "an address or a block, such as `10.0.0.0/8`, or `unix:`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text == "unix:" { Ok(Self::Local) } else { network(text).map(Self::Network) }
+    }
+}
+
+fn network(text: &str) -> Result<Network, Complaint> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_not_an_address| Complaint::default())?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        None => longest,
+        Some(prefix) => prefix
+            .parse()
+            .ok()
+            .filter(|prefix| *prefix <= longest)
+            .ok_or_else(|| Complaint::hint(format!("what follows `/` goes from 0 to {longest} here")))?,
+    };
+    let first = first_address(address, prefix);
+    if first == address {
+        Ok(Network { address, prefix })
+    } else {
+        Err(Complaint::hint(format!("the block begins at `{first}/{prefix}`")))
     }
 }
 
@@ -157,7 +214,7 @@ mod tests {
         assert!(<SocketAddr as Syntax>::parse("127.0.0.1:0").is_ok());
         assert!(<SocketAddr as Syntax>::parse("[::1]:8443").is_ok());
         assert_eq!(hint::<SocketAddr>("127.0.0.1:70000"), "ports go up to 65535");
-        assert_eq!(hint::<SocketAddr>("unix:/run/x"), "`unix:` addresses are not supported by this version yet");
+        assert_eq!(hint::<SocketAddr>("unix:/run/x"), "`unix:` is for listeners");
         assert_eq!(hint::<SocketAddr>("::1:8443"), "put an IPv6 address in brackets");
         assert_eq!(hint::<SocketAddr>(":80"), "`0.0.0.0` or `[::]` stands for every address");
         assert_eq!(hint::<SocketAddr>("localhost:80"), "names are not looked up here; write an address");
@@ -165,15 +222,28 @@ mod tests {
     }
 
     #[test]
+    fn places_to_listen() {
+        let place = |text| ListenAddress::parse(text).map(|address| address.to_string());
+        assert_eq!(place("127.0.0.1:0").unwrap(), "127.0.0.1:0");
+        assert_eq!(place("unix:/run/gate.sock").unwrap(), "unix:/run/gate.sock?mode=0600");
+        assert_eq!(place("unix:/run/gate.sock?mode=660").unwrap(), "unix:/run/gate.sock?mode=0660");
+        assert_eq!(place("fd:public").unwrap(), "fd:public");
+        for wrong in
+            ["unix:", "unix:gate.sock", "unix:/a?mode=8", "unix:/a?mode=0", "unix:/a?x", "fd:", "fd:a:b", "fd:a b", "x"]
+        {
+            assert!(place(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn networks() {
-        let block =
-            |text| <Network as Syntax>::parse(text).map(|network| (network.address.to_string(), network.prefix));
+        let block = |text| network(text).map(|network| (network.address.to_string(), network.prefix));
         assert_eq!(block("10.0.0.0/8").unwrap(), ("10.0.0.0".to_owned(), 8));
         assert_eq!(block("::1").unwrap(), ("::1".to_owned(), 128));
         assert_eq!(block("0.0.0.0/0").unwrap(), ("0.0.0.0".to_owned(), 0));
         assert_eq!(block("::/0").unwrap(), ("::".to_owned(), 0));
-        assert_eq!(hint::<Network>("10.1.0.0/8"), "the block begins at `10.0.0.0/8`");
-        assert_eq!(hint::<Network>("10.0.0.0/33"), "what follows `/` goes from 0 to 32 here");
+        assert_eq!(hint::<TrustedProxy>("10.1.0.0/8"), "the block begins at `10.0.0.0/8`");
+        assert_eq!(hint::<TrustedProxy>("10.0.0.0/33"), "what follows `/` goes from 0 to 32 here");
     }
 
     #[test]

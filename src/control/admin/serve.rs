@@ -69,12 +69,12 @@ pub async fn serve(listening: Listening<'_>, operations: SharedOperations) -> an
         Some(address) => Some(tcp(address, admin, &fallbacks.state_dirs(state_dir), operations.clone()).await?),
         None => None,
     };
-    let socket = socket::bind(&admin.socket, fallbacks).await?;
+    let socket = socket::bind(&admin.socket, fallbacks)?;
 
     let mut handle = AdminHandle::new();
     if let Some(bound) = socket {
-        tracing::info!(socket = %bound.path.display(), "admin API");
-        handle.socket = Some(bound.path.clone());
+        tracing::info!(socket = %bound.file.path().display(), "admin API");
+        handle.socket = Some(bound.file.path().to_owned());
         handle.spawn("admin socket", Listener::Socket(bound), routes::socket(operations.clone()));
     }
     if let Some(TcpSide { listener, address, router }) = tcp {

@@ -104,7 +104,8 @@ mod tests {
         };
         let id = trace::request_id(survey.request_id, || 1);
         let mut out = HeaderMap::new();
-        Outgoing { head: &head, survey: &survey, configured: &[], hop, id: &id, identity: None }.write(&mut out);
+        Outgoing { head: &head, survey: &survey, configured: &[], hop, id: &id, identity: None, websocket_key: false }
+            .write(&mut out);
         out.remove("x-request-id");
         let mut lines: Vec<String> = out.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         lines.sort();

@@ -33,10 +33,10 @@ pub fn check_request(version: Version, survey: &Survey<'_>) -> Result<Option<u64
         .transpose()
 }
 
-/// How the body of a request ends (RFC 9112 section 6.3). A request whose framing is refused has one that never ends: nothing
-/// after it on the connection can be a head.
+/// How the body of a request over HTTP/1 ends (RFC 9112 section 6.3). A request whose framing is refused has one that never ends:
+/// nothing after it on the connection can be a head.
 #[must_use]
-pub fn body_of_request(survey: &Survey<'_>) -> Decoder {
+pub fn body_of_request(version: Version, survey: &Survey<'_>) -> Decoder {
     match (survey.transfer_encoding.first(), survey.content_length.first()) {
         (None, None) => Decoder::Done,
         (None, Some(digits)) if !survey.content_length.is_repeated() => match plain_number(digits) {
@@ -44,7 +44,7 @@ pub fn body_of_request(survey: &Survey<'_>) -> Decoder {
             Some(length) => Decoder::Length(length),
             None => Decoder::UntilClose,
         },
-        (Some(_), None) => Decoder::chunked(),
+        (Some(_), None) if check_request(version, survey).is_ok() => Decoder::chunked(),
         _ => Decoder::UntilClose,
     }
 }
@@ -52,9 +52,11 @@ pub fn body_of_request(survey: &Survey<'_>) -> Decoder {
 /// Whether the framing of a response is one that can be passed on as something complete.
 #[must_use]
 pub fn response_is_sound(codings: One<'_>, lengths: One<'_>) -> bool {
+    // Both at once may be an attempt to have two readers see two answers (RFC 9112 section 6.3).
+    let one_at_most = codings.first().is_none() || lengths.first().is_none();
     let coding_ok = codings.first().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
     let length_ok = lengths.first().is_none_or(|length| plain_number(length).is_some());
-    coding_ok && length_ok && !codings.is_repeated() && !lengths.is_repeated()
+    one_at_most && coding_ok && length_ok && !codings.is_repeated() && !lengths.is_repeated()
 }
 
 /// A number of digits and nothing else.
@@ -123,11 +125,27 @@ mod tests {
     }
 
     #[test]
+    fn a_body_whose_framing_is_refused_never_ends() {
+        let body = |version, fields: &[(&'static str, &'static str)]| {
+            let fields = headers(fields);
+            body_of_request(version, &Survey::of(&fields))
+        };
+        assert_eq!(body(Version::HTTP_11, &[("transfer-encoding", "chunked")]), Decoder::chunked());
+        assert_eq!(body(Version::HTTP_10, &[("transfer-encoding", "chunked")]), Decoder::UntilClose);
+        for coding in ["chunkedx", "gzip, chunked", "chunked, gzip", "\"chunked\"", "chunked;q=1", ""] {
+            assert_eq!(body(Version::HTTP_11, &[("transfer-encoding", coding)]), Decoder::UntilClose, "{coding}");
+        }
+        assert_eq!(body(Version::HTTP_11, &[("content-length", "+1")]), Decoder::UntilClose);
+        assert_eq!(body(Version::HTTP_11, &[]), Decoder::Done);
+    }
+
+    #[test]
     fn responses_with_other_codings_are_unsound() {
         assert!(response_is_sound(&[("transfer-encoding", "chunked")]));
         assert!(response_is_sound(&[("content-length", "3")]));
         assert!(!response_is_sound(&[("transfer-encoding", "foo, chunked")]));
         assert!(!response_is_sound(&[("content-length", "3, 4")]));
         assert!(!response_is_sound(&[("content-length", "3"), ("content-length", "3")]));
+        assert!(!response_is_sound(&[("content-length", "3"), ("transfer-encoding", "chunked")]));
     }
 }

@@ -43,6 +43,8 @@ pub enum Known {
     ForwardedHost,
     /// `x-real-ip`, and any other `x-forwarded-…`
     Claim,
+    /// `max-forwards`
+    MaxForwards,
     /// `date`
     Date,
     /// Ends at this hop in either direction (RFC 9110 section 7.6.1).
@@ -51,6 +53,8 @@ pub enum Known {
     RequestHop,
     /// Ends at this hop in answers.
     ResponseHop,
+    /// `sec-websocket-key`, `sec-websocket-accept`: of one connection of HTTP/1.1, and nothing to HTTP/2.
+    WebSocketKey,
     /// Nothing.
     Other,
 }
@@ -89,6 +93,7 @@ pub fn known(name: &[u8]) -> Known {
         },
         11 if name == b"traceparent" => Known::TraceParent,
         12 => match name {
+            b"max-forwards" => Known::MaxForwards,
             b"content-type" => Known::ContentType,
             b"x-request-id" => Known::RequestId,
             _ => Known::Other,
@@ -101,9 +106,14 @@ pub fn known(name: &[u8]) -> Known {
         },
         15 if name == b"x-ms-request-id" => Known::OtherId,
         16 if name == b"proxy-connection" => Known::Hop,
-        17 if name == b"transfer-encoding" => Known::TransferEncoding,
+        17 => match name {
+            b"transfer-encoding" => Known::TransferEncoding,
+            b"sec-websocket-key" => Known::WebSocketKey,
+            _ => Known::Other,
+        },
         18 if name == b"proxy-authenticate" => Known::ResponseHop,
         19 if name == b"proxy-authorization" => Known::RequestHop,
+        20 if name == b"sec-websocket-accept" => Known::WebSocketKey,
         22 if name == b"x-ms-client-request-id" => Known::OtherId,
         _ => Known::Other,
     };
@@ -137,6 +147,8 @@ mod tests {
             ("http2-settings", Known::RequestHop),
             ("transfer-encoding", Known::TransferEncoding),
             ("upgrade", Known::Upgrade),
+            ("sec-websocket-key", Known::WebSocketKey),
+            ("sec-websocket-accept", Known::WebSocketKey),
             ("x-forwarded-for", Known::ForwardedFor),
             ("x-forwarded-prefix", Known::Claim),
             ("x-real-ip", Known::Claim),

@@ -4,10 +4,11 @@
 //! credential, every attach and identity header of the whole configuration, and whatever `Connection` names. Framing and host
 //! are made anew by whoever sends.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{
     forwarded::{self, PreviousHop},
+    framing,
     known::{Known, known},
     survey::{ResponseSurvey, Survey, tokens},
     trace::{self, RequestId},
@@ -53,6 +54,8 @@ pub struct Outgoing<'a> {
     pub id: &'a RequestId,
     /// Who sends it, for the upstream to know.
     pub identity: Option<(&'a HeaderName, &'a str)>,
+    /// The key of a WebSocket's handshake passes: both sides are HTTP/1.1.
+    pub websocket_key: bool,
 }
 
 impl Outgoing<'_> {
@@ -66,9 +69,10 @@ impl Outgoing<'_> {
                 _ if named.contains(&name) || is_ours() => {}
                 Verdict::Passes => sink.field(name, value),
                 Verdict::BecomesId => sink.field(name, self.id.as_bytes()),
+                Verdict::OneLess => sink.field(name, one_less(value).as_bytes()),
             }
         }
-        if self.survey.cookie.is_repeated() {
+        if self.survey.cookie.is_repeated() && !named.contains(&&b"cookie"[..]) {
             sink.field(b"cookie", &joined(&self.head.fields, "cookie", b"; "));
         }
         if self.survey.takes_trailers {
@@ -87,6 +91,10 @@ impl Outgoing<'_> {
             // The crumbs of HTTP/2 are joined (RFC 9113 section 8.2.3).
             Known::Cookie => !self.survey.cookie.is_repeated(),
             Known::ForwardedProto | Known::ForwardedHost | Known::Claim => self.hop.trusted,
+            // For OPTIONS alone, since TRACE ends here (RFC 9110 section 7.6.2).
+            Known::MaxForwards if self.head.method == Method::OPTIONS => return Verdict::OneLess,
+            Known::MaxForwards => true,
+            Known::WebSocketKey => self.websocket_key,
             Known::OtherId if trace::is_sound(value) => true,
             Known::OtherId => return Verdict::BecomesId,
             // More than one is to be ignored (W3C Trace Context section 3.2).
@@ -115,6 +123,11 @@ enum Verdict {
     Passes,
     Stays,
     BecomesId,
+    OneLess,
+}
+
+fn one_less(number: &[u8]) -> String {
+    framing::plain_number(number).unwrap_or(0).saturating_sub(1).to_string()
 }
 
 /// Writes the fields of an answer that pass; `content-length` where `length`. Adds the request's id and the date where the
@@ -131,6 +144,8 @@ pub fn write_answer(
     for (name, value) in fields.iter() {
         let passes = match known(name) {
             Known::Connection | Known::TransferEncoding | Known::Upgrade | Known::Hop | Known::ResponseHop => false,
+            // Whoever joins two ends makes it anew.
+            Known::WebSocketKey => false,
             Known::ContentLength => length,
             _ => true,
         };
@@ -145,6 +160,52 @@ pub fn write_answer(
         sink.field(b"date", date);
     }
 }
+
+/// Writes the fields of an informational answer that pass.
+pub fn write_informational(sink: &mut impl FieldSink, fields: &Fields) {
+    let named = named_by_connection(fields.all("connection").next(), fields);
+    for (name, value) in fields.iter() {
+        if matches!(known(name), Known::Other) && !named.contains(&name) {
+            sink.field(name, value);
+        }
+    }
+}
+
+/// The trailers of an answer that pass: none that says how the message is framed, where it goes or what it is (RFC 9110 section
+/// 6.5.1), and none that ends at this hop.
+pub fn trailers(fields: HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(fields.len());
+    let mut name = None;
+    for (next, value) in fields {
+        name = next.or(name);
+        let Some(name) = &name else { continue };
+        let text = name.as_str();
+        if matches!(known(text.as_bytes()), Known::Other | Known::RequestId | Known::OtherId | Known::TraceParent)
+            && !NO_TRAILERS.contains(&text)
+        {
+            kept.append(name, value);
+        }
+    }
+    kept
+}
+
+/// Of fields that mean nothing else to us, those that must not be trailers (RFC 9110 section 6.5.1).
+const NO_TRAILERS: [&str; 14] = [
+    "age",
+    "cache-control",
+    "content-encoding",
+    "content-location",
+    "content-range",
+    "expires",
+    "location",
+    "pragma",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "vary",
+    "warning",
+    "www-authenticate",
+];
 
 /// `Connection: x-a, x-b` makes `x-a` and `x-b` hop-by-hop too. What this proxy itself adds does not pass here: a caller cannot
 /// have it removed.
@@ -193,7 +254,8 @@ mod tests {
             PreviousHop { address: b"10.0.0.1", tls: false, trusted: false, host: b"gate", version: Version::HTTP_11 };
         let id = trace::request_id(survey.request_id, || 0xabc);
         let mut out = HeaderMap::new();
-        Outgoing { head: &head, survey: &survey, configured, hop, id: &id, identity: None }.write(&mut out);
+        Outgoing { head: &head, survey: &survey, configured, hop, id: &id, identity: None, websocket_key: false }
+            .write(&mut out);
         for ours in ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "via", "x-request-id"] {
             assert!(out.remove(ours).is_some(), "{ours}");
         }
@@ -232,6 +294,8 @@ mod tests {
         assert_eq!(sent(map(&[("cookie", "a=1")]), &[]), map(&[("cookie", "a=1")]));
         let sound = [("x-ms-client-request-id", "c"), ("traceparent", "00-a-b-01")];
         assert_eq!(sent(map(&sound), &[]), map(&sound));
+        let none = [("cookie", "a=1"), ("cookie", "b=2"), ("connection", "cookie")];
+        assert_eq!(sent(map(&none), &[]), map(&[]));
         let odd = [("x-ms-client-request-id", "a b"), ("traceparent", "1"), ("traceparent", "2")];
         let id = "00000000000000000000000000000abc";
         assert_eq!(sent(map(&odd), &[]), map(&[("x-ms-client-request-id", id)]));
@@ -258,6 +322,25 @@ mod tests {
         let id = "00000000000000000000000000000001";
         assert_eq!(write(false), map(&[("www-authenticate", "Bearer"), ("x-request-id", id), ("date", "now")]));
         assert_eq!(write(true)["content-length"], "3");
+    }
+
+    #[test]
+    fn trailers_of_answers_frame_nothing() {
+        let fields = map(&[
+            ("grpc-status", "0"),
+            ("grpc-status-details-bin", "AAA"),
+            ("content-length", "100"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "close"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("ms-azureml-bandwidth-request-delay-ms", "5"),
+            ("x-sum", "1"),
+            ("x-sum", "2"),
+        ]);
+        let kept =
+            [("grpc-status", "0"), ("grpc-status-details-bin", "AAA"), ("ms-azureml-bandwidth-request-delay-ms", "5")];
+        assert_eq!(trailers(fields), map(&[&kept[..], &[("x-sum", "1"), ("x-sum", "2")]].concat()));
     }
 
     proptest! {

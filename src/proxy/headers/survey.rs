@@ -69,6 +69,10 @@ pub struct Survey<'h> {
     pub connection: One<'h>,
     /// `upgrade`
     pub upgrade: One<'h>,
+    /// `max-forwards`
+    pub max_forwards: One<'h>,
+    /// `sec-websocket-key`
+    pub websocket_key: One<'h>,
     /// `te: trailers`
     pub takes_trailers: bool,
     /// `forwarded`
@@ -102,6 +106,8 @@ impl<'h> Survey<'h> {
                 Known::TransferEncoding => survey.transfer_encoding.add(value),
                 Known::Connection => survey.connection.add(value),
                 Known::Upgrade => survey.upgrade.add(value),
+                Known::WebSocketKey => survey.websocket_key.add(value),
+                Known::MaxForwards => survey.max_forwards.add(value),
                 Known::Expect => survey.expect.add(value),
                 Known::Cookie => survey.cookie.add(value),
                 Known::Te => survey.takes_trailers |= tokens(value).any(|item| item.eq_ignore_ascii_case(b"trailers")),
@@ -140,6 +146,10 @@ pub struct ResponseSurvey<'h> {
     pub transfer_encoding: One<'h>,
     /// `connection`
     pub connection: One<'h>,
+    /// `upgrade`
+    pub upgrade: One<'h>,
+    /// `sec-websocket-accept`
+    pub websocket_accept: One<'h>,
     /// `x-request-id` is there.
     pub has_request_id: bool,
     /// `date` is there.
@@ -156,6 +166,8 @@ impl<'h> ResponseSurvey<'h> {
                 Known::ContentLength => survey.content_length.add(value),
                 Known::TransferEncoding => survey.transfer_encoding.add(value),
                 Known::Connection => survey.connection.add(value),
+                Known::Upgrade => survey.upgrade.add(value),
+                Known::WebSocketKey => survey.websocket_accept.add(value),
                 Known::RequestId => survey.has_request_id = true,
                 Known::Date => survey.has_date = true,
                 _ => {}

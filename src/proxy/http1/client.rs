@@ -45,6 +45,8 @@ pub struct Outbound {
     pub framing: Framing,
     /// The method is HEAD: the answer has no body.
     pub is_head: bool,
+    /// A 101 is asked for: with it the connection becomes what was asked for.
+    pub upgrade: bool,
 }
 
 /// The head of an answer, and whether the connection may serve again after it.
@@ -88,16 +90,21 @@ pub enum Unreadable {
     Informational,
 }
 
-/// Sends a request and reads the head of its answer. `on_continue` is called when the upstream asks for the body.
+/// Sends a request and reads the head of its answer. What the upstream says before that is given to `informational`: a 100 asks for
+/// the body.
 ///
 /// # Errors
 /// See [`NoAnswer`]. The connection is of no further use then.
-pub async fn exchange(link: &Rc<Link>, request: Outbound, on_continue: impl Fn()) -> Result<Answered, NoAnswer> {
-    let Outbound { head, body, framing, is_head } = request;
+pub async fn exchange(
+    link: &Rc<Link>,
+    request: Outbound,
+    informational: impl Fn(&ResponseHead),
+) -> Result<Answered, NoAnswer> {
+    let Outbound { head, body, framing, is_head, upgrade } = request;
     let before = link.bytes_read();
     let mut sending = Some(Sending::new(Rc::clone(link), head, body, framing));
     let mut memory = Vec::new();
-    let mut reading = Reading { end: HeadEnd::default(), head: ResponseHead::default(), informational: 0 };
+    let mut reading = Reading { end: HeadEnd::default(), head: ResponseHead::default(), informational: 0, upgrade };
     let line = poll_fn(|cx| {
         if let Some(active) = &mut sending {
             match active.poll(cx) {
@@ -114,7 +121,7 @@ pub async fn exchange(link: &Rc<Link>, request: Outbound, on_continue: impl Fn()
                 }
             }
         }
-        reading.poll(link, cx, &on_continue).map_err(|why| match why {
+        reading.poll(link, cx, &informational).map_err(|why| match why {
             Unreadable::Io(_) if link.bytes_read() == before => NoAnswer::Silent,
             other => NoAnswer::Broken(other),
         })
@@ -151,6 +158,7 @@ struct Reading {
     end: HeadEnd,
     head: ResponseHead,
     informational: usize,
+    upgrade: bool,
 }
 
 impl Reading {
@@ -158,7 +166,7 @@ impl Reading {
         &mut self,
         link: &Link,
         cx: &mut Context<'_>,
-        on_continue: &impl Fn(),
+        informational: &impl Fn(&ResponseHead),
     ) -> Poll<Result<parse::StatusLine, Unreadable>> {
         loop {
             let found = link.with_ahead(|bytes| {
@@ -173,16 +181,15 @@ impl Reading {
                 continue;
             };
             link.take_ahead(length);
-            if !self.head.status.is_informational() {
+            let switches = self.upgrade && self.head.status == StatusCode::SWITCHING_PROTOCOLS;
+            if switches || !self.head.status.is_informational() {
                 return Poll::Ready(Ok(line));
             }
             self.informational += 1;
             if self.head.status == StatusCode::SWITCHING_PROTOCOLS || self.informational > MAX_INFORMATIONAL {
                 return Poll::Ready(Err(Unreadable::Informational));
             }
-            if self.head.status == StatusCode::CONTINUE {
-                on_continue();
-            }
+            informational(&self.head);
         }
     }
 }
@@ -192,7 +199,8 @@ fn body_of(status: StatusCode, is_head: bool, survey: &ResponseSurvey<'_>) -> Op
     if !framing::response_is_sound(survey.transfer_encoding, survey.content_length) {
         return None;
     }
-    if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::SWITCHING_PROTOCOLS];
+    if is_head || bodiless.contains(&status) {
         return Some(Decoder::Done);
     }
     if survey.transfer_encoding.first().is_some() {

@@ -165,7 +165,7 @@ impl Link {
     /// Ends the connection at once, whoever still holds it.
     pub fn sever(&self) {
         let stream = self.stream.borrow();
-        if let Err(error) = socket2::SockRef::from(stream.tcp()).shutdown(std::net::Shutdown::Both) {
+        if let Err(error) = socket2::SockRef::from(stream.socket()).shutdown(std::net::Shutdown::Both) {
             tracing::debug!(%error, "a connection was closed already");
         }
     }

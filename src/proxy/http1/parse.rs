@@ -65,7 +65,10 @@ impl HeadEnd {
 pub fn request(bytes: &[u8], fields: usize, into: &mut RequestHead) -> Result<(), BadHead> {
     with_room(bytes, fields, |room| {
         let mut parsed = httparse::Request::new(&mut []);
-        let done = parsed.parse_with_uninit_headers(bytes, room).map_err(refuse)?;
+        let done = parsed.parse_with_uninit_headers(bytes, room).map_err(|error| match refuse(error) {
+            BadHead::Version if !names_a_version(bytes) => BadHead::Malformed,
+            bad => bad,
+        })?;
         if done != httparse::Status::Complete(bytes.len()) {
             return Err(BadHead::Malformed);
         }
@@ -135,6 +138,16 @@ const fn refuse(error: httparse::Error) -> BadHead {
     }
 }
 
+/// Whether a request line ends with a version of HTTP, whichever that is. What ends with anything else is no request line.
+fn names_a_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let third = words.nth(2).unwrap_or_default();
+    let version = third.strip_prefix(b"HTTP/").unwrap_or_default();
+    words.next().is_none()
+        && matches!(version, [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
 const fn version(minor: Option<u8>) -> Version {
     if matches!(minor, Some(0)) { Version::HTTP_10 } else { Version::HTTP_11 }
 }
@@ -184,13 +197,16 @@ mod tests {
             (b"GET / HTTP/1.1\r\nhost: a\rb\r\n\r\n", BadHead::Malformed),
             (b"GET / HTTP/1.1\r\n: a\r\n\r\n", BadHead::Malformed),
             (b"GET  / HTTP/1.1\r\n\r\n", BadHead::Malformed),
-            (b"GET / \r\n\r\n", BadHead::Version),
+            (b"GET / \r\n\r\n", BadHead::Malformed),
+            (b"GET /x  HTTP/1.1\r\n\r\n", BadHead::Malformed),
+            (b"GET /x y HTTP/1.1\r\n\r\n", BadHead::Malformed),
+            (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n\r\n", BadHead::Malformed),
             (b"GET /\r\n\r\n", BadHead::Malformed),
             (b"\r\nGET / HTTP/1.1\r\n\r\n", BadHead::Malformed),
             (b"\x16\x03\x01\x02", BadHead::Malformed),
             (b"GET / HTTP/2.0\r\n\r\n", BadHead::Version),
             (b"GET / HTTP/1.2\r\n\r\n", BadHead::Version),
-            (b"GET / HTTP/11\r\n\r\n", BadHead::Version),
+            (b"GET / HTTP/11\r\n\r\n", BadHead::Malformed),
         ] {
             assert_eq!(parse(text).map(|_| ()), Err(why), "{:?}", String::from_utf8_lossy(text));
         }

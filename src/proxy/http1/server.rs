@@ -23,17 +23,19 @@ use super::{
 };
 use crate::{
     proxy::{
-        answer::Answer,
+        answer::{Answer, Outcome},
         body::{CallerBody, CutOff, ResponseBody},
         connection::{Connection, Order},
         head::RequestHead,
         headers::{
-            outgoing,
+            outgoing::{self, FieldSink},
             survey::{ResponseSurvey, tokens},
+            websocket,
         },
         io_watch::Phase,
         pipeline,
         server::arrives_soon,
+        tunnel::{End, Tunnel, TunnelEnd},
         worker::Worker,
     },
     snapshot::Limits,
@@ -190,12 +192,25 @@ impl Busy<'_> {
         let answer = {
             let body = CallerBody::H1(Rc::clone(self.link));
             let mut handler = pin!(pipeline::handle(self.worker, self.connection, head, body));
-            let answer = poll_fn(|cx| match handler.as_mut().poll(cx) {
-                Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending if self.is_gone(cx) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
+            let (output, ahead) = (&mut self.output, self.connection);
+            let answer = poll_fn(|cx| {
+                let answer = handler.as_mut().poll(cx);
+                let said = ahead.take_ahead();
+                output.head().extend_from_slice(&said);
+                match answer {
+                    Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                    Poll::Pending if matches!(output.poll_write(self.link, cx), Poll::Ready(Err(_))) => {
+                        Poll::Ready(None)
+                    }
+                    Poll::Pending if is_gone(self.link, self.half_close, cx) => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
             });
             answer.await.ok_or_else(gone)?
+        };
+        let answer = match answer {
+            Outcome::Answer(answer) => answer,
+            Outcome::Tunnel(tunnel) => return Err(self.join(head, *tunnel).await),
         };
         let (goes_on, chunked) = self.write_head(head, &answer);
         let mut body = answer.body;
@@ -212,6 +227,31 @@ impl Busy<'_> {
         }
     }
 
+    /// Switches protocols. What was read behind the request goes first through the tunnel.
+    async fn join(&mut self, request: &RequestHead, tunnel: Tunnel) -> Ended {
+        let survey = ResponseSurvey::of(&tunnel.head.fields);
+        let id = &tunnel.exchange.0.request_id;
+        let mut head = HeadWriter::response(self.output.head(), StatusCode::SWITCHING_PROTOCOLS);
+        outgoing::write_answer(&mut head, &tunnel.head.fields, &survey, false, id, &self.worker.date());
+        head.line(b"connection: Upgrade\r\nupgrade: websocket\r\n");
+        // The upstream's own where it speaks HTTP/1.1 too, which is nothing else.
+        if let Some(key) = request.fields.all("sec-websocket-key").next() {
+            head.field(b"sec-websocket-accept", websocket::accept(key).as_bytes());
+        }
+        head.end();
+        let written = poll_fn(|cx| match self.output.poll_write(self.link, cx) {
+            Poll::Ready(Ok(())) => self.link.poll_flush(cx),
+            other => other,
+        });
+        if written.await.is_err() {
+            return Ended::Close(Err("cut_off_by_client"));
+        }
+        match tunnel.join(End::H1(Rc::clone(self.link))).await {
+            TunnelEnd::Finished => Ended::Close(Ok(())),
+            TunnelEnd::Broken => Ended::Reset("tunnel_broken"),
+        }
+    }
+
     /// Writes an answer's head. Says whether the connection may go on after it, and whether the body goes in chunks.
     fn write_head(&mut self, request: &RequestHead, answer: &Answer) -> (bool, bool) {
         let survey = ResponseSurvey::of(&answer.head.fields);
@@ -225,6 +265,9 @@ impl Busy<'_> {
         let goes_on = self.connection.leash.order() == Order::Go
             && (bodiless || chunked || length.is_some())
             && !says(b"close")
+            // What follows a request for a WebSocket that was not granted may be anything but a request.
+            && request.method != http::Method::CONNECT
+            && !request.fields.all("upgrade").any(|to| to.eq_ignore_ascii_case(b"websocket"))
             && (!self.old || says(b"keep-alive"))
             // The rest of a request that we refuse is thrown away where it is there already; else the connection ends here.
             && (!answer.is_ours || self.drains());
@@ -268,14 +311,20 @@ impl Busy<'_> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Unsent::Gone)),
                 Poll::Pending if self.ended.is_some() => return Poll::Pending,
-                Poll::Pending => return if self.is_gone(cx) { Poll::Ready(Err(Unsent::Gone)) } else { Poll::Pending },
+                Poll::Pending => {
+                    return if is_gone(self.link, self.half_close, cx) {
+                        Poll::Ready(Err(Unsent::Gone))
+                    } else {
+                        Poll::Pending
+                    };
+                }
             }
             if let Some(ended) = self.ended {
                 return self.link.poll_flush(cx).map(|flushed| flushed.map_err(|_lost| Unsent::Gone).and(ended));
             }
             if dry {
                 let flushed = self.link.poll_flush(cx);
-                let gone = matches!(flushed, Poll::Ready(Err(_))) || self.is_gone(cx);
+                let gone = matches!(flushed, Poll::Ready(Err(_))) || is_gone(self.link, self.half_close, cx);
                 return if gone { Poll::Ready(Err(Unsent::Gone)) } else { Poll::Pending };
             }
         }
@@ -300,18 +349,6 @@ impl Busy<'_> {
         Some(Ok(()))
     }
 
-    /// Whether the caller has closed its side. What it sends meanwhile is its next request.
-    fn is_gone(&self, cx: &mut Context<'_>) -> bool {
-        while !self.half_close && self.link.is_body_done() && self.link.with_ahead(<[u8]>::len) < PIPELINED {
-            match self.link.poll_fill(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(0) | Err(_)) => return true,
-                Poll::Ready(Ok(_)) => {}
-            }
-        }
-        false
-    }
-
     /// Whether the request was read to its end, once what is there of it is thrown away.
     fn drains(&self) -> bool {
         let mut drained = 0;
@@ -324,6 +361,18 @@ impl Busy<'_> {
         }
         self.link.is_body_done()
     }
+}
+
+/// Whether the caller has closed its side. What it sends meanwhile is its next request.
+fn is_gone(link: &Link, half_close: bool, cx: &mut Context<'_>) -> bool {
+    while !half_close && link.is_body_done() && link.with_ahead(<[u8]>::len) < PIPELINED {
+        match link.poll_fill(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(0) | Err(_)) => return true,
+            Poll::Ready(Ok(_)) => {}
+        }
+    }
+    false
 }
 
 /// Why an answer did not get through.

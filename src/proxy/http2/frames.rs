@@ -9,6 +9,10 @@ const HEADER: usize = 9;
 const HEADERS: u8 = 0x1;
 const CONTINUATION: u8 = 0x9;
 const END_HEADERS: u8 = 0x4;
+const SETTINGS: u8 = 0x4;
+/// SETTINGS_INITIAL_WINDOW_SIZE, and the most it may be (RFC 9113 section 6.5.2).
+const INITIAL_WINDOW: u16 = 0x4;
+const MOST_WINDOW: u32 = (1 << 31) - 1;
 
 /// What was read so far.
 #[derive(Debug)]
@@ -24,11 +28,26 @@ pub struct Frames {
     is_block: bool,
     /// Whole frames.
     whole: bool,
+    /// The payload that is being read is one of SETTINGS.
+    is_settings: bool,
+    /// A setting that is being read, and how much of it is there.
+    setting: ([u8; 6], usize),
+    overflow: bool,
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { left: PREFACE, header: [0; HEADER], have: 0, in_block: false, is_block: false, whole: false }
+        Self {
+            left: PREFACE,
+            header: [0; HEADER],
+            have: 0,
+            in_block: false,
+            is_block: false,
+            whole: false,
+            is_settings: false,
+            setting: ([0; 6], 0),
+            overflow: false,
+        }
     }
 }
 
@@ -38,6 +57,9 @@ impl Frames {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let here = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                if self.is_settings {
+                    self.read_settings(bytes.get(..here).unwrap_or_default());
+                }
                 bytes = bytes.get(here..).unwrap_or_default();
                 self.left -= u32::try_from(here).unwrap_or(self.left);
                 continue;
@@ -68,9 +90,33 @@ impl Frames {
         self.whole
     }
 
+    /// Whether a window was announced that no window can be. hyper's h2 closes the connection with another error than the RFC demands.
+    #[must_use]
+    pub const fn overflows(&self) -> bool {
+        self.overflow
+    }
+
+    fn read_settings(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let (setting, have) = &mut self.setting;
+            if let Some(place) = setting.get_mut(*have) {
+                *place = *byte;
+            }
+            *have += 1;
+            if *have == setting.len() {
+                *have = 0;
+                let [a, b, value @ ..] = *setting;
+                self.overflow |=
+                    u16::from_be_bytes([a, b]) == INITIAL_WINDOW && u32::from_be_bytes(value) > MOST_WINDOW;
+            }
+        }
+    }
+
     const fn begin(&mut self) {
         let [a, b, c, kind, flags, ..] = self.header;
         self.left = u32::from_be_bytes([0, a, b, c]);
+        self.is_settings = kind == SETTINGS;
+        self.setting.1 = 0;
         self.is_block = matches!(kind, HEADERS | CONTINUATION);
         if self.is_block {
             self.in_block = flags & END_HEADERS == 0;
@@ -110,6 +156,22 @@ mod tests {
         let continued = [frame(HEADERS, 0, 1), frame(CONTINUATION, 0, 0), frame(CONTINUATION, END_HEADERS, 1)].concat();
         assert_eq!(trace(&continued), "1".repeat(10 + 9 + 9) + "0");
         assert_eq!(trace(&frame(0, 0, 3)), "111111110000", "data may take its time");
+    }
+
+    #[test]
+    fn a_window_that_cannot_be_is_seen() {
+        for (setting, value, overflows) in
+            [(4, MOST_WINDOW, false), (4, MOST_WINDOW + 1, true), (4, u32::MAX, true), (3, u32::MAX, false)]
+        {
+            for piece in [1, 4, 100] {
+                let mut bytes = vec![0, 0, 12, SETTINGS, 0, 0, 0, 0, 0, 0, 1, 0, 0, 16, 0, 0, setting];
+                bytes.extend_from_slice(&u32::to_be_bytes(value));
+                let mut frames = Frames::default();
+                frames.feed(&[b'P'; 24]);
+                bytes.chunks(piece).for_each(|piece| frames.feed(piece));
+                assert_eq!(frames.overflows(), overflows, "{setting} {value}");
+            }
+        }
     }
 
     #[test]

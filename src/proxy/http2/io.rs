@@ -48,6 +48,10 @@ impl Read for ClientIo {
             buf.put_slice(&piece);
             piece.len()
         };
+        if this.frames.overflows() {
+            // The connection is closed where FLOW_CONTROL_ERROR is due (RFC 9113 section 6.5.2).
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         this.watch.note_read(read);
         this.watch.note_head(this.frames.in_head());
         if this.frames.spoke() && this.watch.phase().0 == Phase::Head {

@@ -12,16 +12,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn, upgrade::OnUpgrade};
 
 use self::io::ClientIo;
 use crate::{
     proxy::{
-        body::CallerBody,
+        answer::Outcome,
+        body::{CallerBody, CutOff, ResponseBody},
         connection::{Connection, Leash, Leashed, Order},
         head::RequestHead,
         pipeline,
         stream::Stream,
+        tunnel::{End, Tunnel},
         worker::Worker,
     },
     snapshot::Limits,
@@ -51,13 +55,21 @@ pub async fn serve(
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
         async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            let stream = parts.extensions.remove::<OnUpgrade>();
             let head = RequestHead::from(parts);
-            let answer = pipeline::handle(&worker, &connection, &head, CallerBody::H2(body)).await;
-            Ok::<_, Infallible>(answer.into_response(&worker))
+            let outcome = pipeline::handle(&worker, &connection, &head, CallerBody::H2(body)).await;
+            Ok::<_, Infallible>(match (outcome, stream) {
+                (Outcome::Answer(answer), _) => answer.into_response(&worker).map(StreamBody::Answer),
+                (Outcome::Tunnel(tunnel), stream) => join(&worker, *tunnel, stream),
+            })
         }
     });
-    let http = http2::Builder::new(StreamExecutor(Rc::clone(worker)))
+    let mut builder = http2::Builder::new(StreamExecutor(Rc::clone(worker)));
+    if worker.view().snapshot.routes.has_websockets() {
+        builder.enable_connect_protocol();
+    }
+    let http = builder
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(u32::try_from(limits.head.saturating_mul(HEAD_MARGIN)).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
@@ -75,6 +87,55 @@ pub async fn serve(
         http.as_mut().poll(cx)
     });
     ended.await.map_err(|_why| "h2")
+}
+
+/// Grants a WebSocket (RFC 8441 section 5); the tunnel is a task of its own, on the leash of the stream's.
+fn join(worker: &Worker, tunnel: Tunnel, stream: Option<OnUpgrade>) -> Response<StreamBody> {
+    let response = tunnel.answer(worker).map(|()| StreamBody::None);
+    let leash = Rc::clone(&tunnel.exchange.0.leash);
+    let task = async move {
+        // hyper gives every CONNECT its stream.
+        let Some(stream) = stream else { return };
+        if let Ok(stream) = stream.await {
+            tunnel.join(End::h2(stream)).await;
+        }
+    };
+    tokio::task::spawn_local(Leashed::new(task, leash));
+    response
+}
+
+/// What is sent on a stream.
+#[derive(Debug)]
+enum StreamBody {
+    Answer(ResponseBody),
+    /// The stream has become a tunnel.
+    None,
+}
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        match self.get_mut() {
+            Self::Answer(body) => Pin::new(body).poll_frame(cx),
+            Self::None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Answer(body) => body.is_end_stream(),
+            Self::None => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Answer(body) => body.size_hint(),
+            Self::None => SizeHint::with_exact(0),
+        }
+    }
 }
 
 /// Runs the streams of a connection.

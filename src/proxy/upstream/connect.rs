@@ -1,6 +1,15 @@
-//! Making a connection to an upstream: name, TCP, TLS, HTTP handshake, all within `timeouts.connect`.
+//! Making a connection to an upstream: address, TCP, TLS, HTTP handshake, all within `timeouts.connect`.
 
-use std::{io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use hyper::client::conn;
 use hyper_util::rt::TokioTimer;
@@ -11,6 +20,7 @@ use super::{Backend, Protocol, io::UpstreamIo};
 use crate::proxy::{
     body::RequestBody,
     http1::link::Link,
+    socket::Socket,
     stream::Stream,
     worker::{LocalExecutor, Worker},
 };
@@ -21,6 +31,8 @@ const H2_STREAM_WINDOW: u32 = 64 << 10;
 const H2_CONNECTION_WINDOW: u32 = 100 * H2_STREAM_WINDOW;
 /// Request bytes buffered per HTTP/2 stream.
 const H2_SEND_BUFFER: usize = 64 << 10;
+/// How long an address has before the next one is tried beside it (RFC 8305 section 8).
+const HEAD_START: Duration = Duration::from_millis(250);
 /// A connection with requests on it that answers no PING is dead, and is given up with them.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,9 +55,9 @@ pub enum Connected {
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The name has no address.
-    #[error("no address for the name: {0}")]
-    Resolve(io::Error),
+    /// The name has no address, as far as is known.
+    #[error("the name has no address")]
+    NoAddress,
     /// TCP.
     #[error("tcp: {0}")]
     Tcp(io::Error),
@@ -60,13 +72,22 @@ pub enum ConnectError {
     TimedOut,
 }
 
-/// Connects.
+/// Connects, once it is known where to; says which address it came to. `h1`: nothing else is negotiated.
 ///
 /// # Errors
-/// The first of name, TCP, TLS and HTTP that failed, or that all took longer than `timeouts.connect`.
-pub async fn connect(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, ConnectError> {
+/// The first of address, TCP, TLS and HTTP that failed, or that all took longer than `timeouts.connect`.
+pub async fn connect(
+    backend: &Backend,
+    addresses: impl Future<Output = Vec<SocketAddr>>,
+    worker: &Rc<Worker>,
+    h1: bool,
+) -> Result<(Connected, SocketAddr), ConnectError> {
     let limit = worker.view().snapshot.timeouts.connect;
-    match tokio::time::timeout(limit, establish(backend, worker)).await {
+    let connecting = async {
+        let (tcp, address) = dial(&addresses.await).await?;
+        Ok((establish(backend, Socket::Tcp(tcp), worker, h1).await?, address))
+    };
+    match tokio::time::timeout(limit, connecting).await {
         Ok(result) => result,
         Err(_elapsed) => {
             worker.count_limit("connect");
@@ -75,18 +96,23 @@ pub async fn connect(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected
     }
 }
 
-async fn establish(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, ConnectError> {
-    let tcp = dial(&backend.host, backend.port).await?;
+async fn establish(
+    backend: &Backend,
+    socket: Socket,
+    worker: &Rc<Worker>,
+    h1: bool,
+) -> Result<Connected, ConnectError> {
     let (stream, negotiated_h2) = match &backend.tls {
-        None => (Stream::Plain(tcp), false),
-        Some((config, name)) => {
-            let tls =
-                TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+        None => (Stream::Plain(socket), false),
+        Some(tls) => {
+            let config = Arc::clone(if h1 { &tls.h1 } else { &tls.config });
+            let tls = TlsConnector::from(config).connect(tls.name.clone(), socket).await.map_err(ConnectError::Tls)?;
             let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             (Stream::Tls(Box::new(tls.into())), h2)
         }
     };
-    if backend.protocol == Protocol::H2 || (backend.protocol == Protocol::Negotiated && negotiated_h2) {
+    let h2 = backend.protocol == Protocol::H2 || (backend.protocol == Protocol::Negotiated && negotiated_h2);
+    if h2 && !h1 {
         let (sender, driver) = conn::http2::Builder::new(worker.executor())
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
@@ -103,18 +129,88 @@ async fn establish(backend: &Backend, worker: &Rc<Worker>) -> Result<Connected, 
     }
 }
 
-/// Tries the addresses of a name one after the other.
-async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    let addresses = tokio::net::lookup_host((host, port)).await.map_err(ConnectError::Resolve)?;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
-                return Ok(stream);
+/// A connection that is being made.
+type Attempt = (SocketAddr, Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>);
+
+/// TCP to the first address that answers: each has a head start over the next (RFC 8305 section 5), so that one that is silent costs
+/// that, and not all the time there is.
+async fn dial(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    if let [only] = addresses {
+        let tcp = TcpStream::connect(only).await.map_err(ConnectError::Tcp)?;
+        tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
+        return Ok((tcp, *only));
+    }
+    let mut waiting = addresses.iter();
+    let mut trying: Vec<Attempt> = Vec::new();
+    let mut last = ConnectError::NoAddress;
+    loop {
+        if let Some(address) = waiting.next() {
+            trying.push((*address, Box::pin(TcpStream::connect(*address))));
+        }
+        let head_start = tokio::time::sleep(HEAD_START);
+        let first = async {
+            tokio::select! {
+                first = first_of(&mut trying) => first,
+                () = head_start, if waiting.len() > 0 => None,
             }
-            Err(error) => last = error,
+        };
+        match first.await {
+            Some((address, Ok(tcp))) => {
+                tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
+                return Ok((tcp, address));
+            }
+            Some((_, Err(error))) => last = ConnectError::Tcp(error),
+            None => {}
+        }
+        if trying.is_empty() && waiting.len() == 0 {
+            return Err(last);
         }
     }
-    Err(ConnectError::Tcp(last))
+}
+
+/// The next of several attempts to come to an end, which leaves the list. None where there is none.
+async fn first_of(trying: &mut Vec<Attempt>) -> Option<(SocketAddr, io::Result<TcpStream>)> {
+    poll_fn(|cx| {
+        for at in 0..trying.len() {
+            if let Some((address, attempt)) = trying.get_mut(at)
+                && let Poll::Ready(outcome) = attempt.as_mut().poll(cx)
+            {
+                let address = *address;
+                drop(trying.swap_remove(at));
+                return Poll::Ready(Some((address, outcome)));
+            }
+        }
+        if trying.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_refuses_or_is_silent_does_not_stand_in_the_way_of_the_next() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let refuses = {
+            let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            gone.local_addr().unwrap()
+        };
+        // Its queue is full: whoever connects now waits.
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        full.listen(0).unwrap();
+        let silent = full.local_addr().unwrap().as_socket().unwrap();
+        let _fills = (
+            std::net::TcpStream::connect(silent).unwrap(),
+            std::net::TcpStream::connect_timeout(&silent, Duration::from_millis(50)),
+        );
+        for addresses in [&[good][..], &[refuses, good], &[silent, good], &[silent, refuses, good]] {
+            let (_, reached) = dial(addresses).await.unwrap();
+            assert_eq!(reached, good);
+        }
+        assert!(matches!(dial(&[refuses, refuses]).await, Err(ConnectError::Tcp(_))));
+        assert!(matches!(dial(&[]).await, Err(ConnectError::NoAddress)));
+    }
 }

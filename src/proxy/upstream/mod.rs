@@ -10,6 +10,7 @@ pub mod io;
 pub mod pool;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -21,14 +22,14 @@ use tokio::sync::Semaphore;
 use crate::ids::{BackendId, EndpointId, ValueId};
 
 /// A scoring service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Identity; survives reloads that keep the name.
     pub id: EndpointId,
     /// Label.
     pub name: Box<str>,
     /// Where it is; never empty.
-    pub backends: Box<[Arc<Backend>]>,
+    pub upstreams: Box<[Upstream]>,
     /// What is attached; `None` where nothing is to be.
     pub credential: Option<Credential>,
     /// Send again what a reused HTTP/1.1 connection lost with no byte of answer, POST too.
@@ -36,6 +37,18 @@ pub struct Endpoint {
     /// Places for requests in flight, shared by all workers. Survives reloads that keep the numbers.
     pub admission: Arc<admission::Admission>,
 }
+
+/// One upstream of an endpoint, and where that is at present.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// What decides which connections are interchangeable.
+    pub backend: Arc<Backend>,
+    /// Its addresses; none where a name was never looked up, an empty list where it has none.
+    pub addresses: Addresses,
+}
+
+/// Addresses of an upstream.
+pub type Addresses = Option<Arc<[SocketAddr]>>;
 
 /// A finished header that authenticates to the service.
 #[derive(Debug, Clone)]
@@ -61,8 +74,8 @@ pub struct Backend {
     pub authority: http::uri::Authority,
     /// The scoring path up to and with its last `/`.
     pub base: Box<str>,
-    /// TLS, with the name to verify.
-    pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    /// TLS.
+    pub tls: Option<BackendTls>,
     /// Which HTTP.
     pub protocol: Protocol,
     /// An idle connection is closed after this.
@@ -73,6 +86,17 @@ pub struct Backend {
     pub connections: Arc<Semaphore>,
     /// Requests that wait for one, of all workers. Relaxed; written only when there is no free one.
     pub waiting: AtomicUsize,
+}
+
+/// TLS to an upstream.
+#[derive(Debug)]
+pub struct BackendTls {
+    /// With what it may negotiate.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The same for HTTP/1.1 alone.
+    pub h1: Arc<rustls::ClientConfig>,
+    /// The name to verify.
+    pub name: ServerName<'static>,
 }
 
 /// HTTP spoken to an upstream.

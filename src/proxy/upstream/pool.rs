@@ -7,6 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -19,7 +20,7 @@ use hyper::{body::Incoming, client::conn};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::{
-    Backend, Protocol,
+    Addresses, Backend, Protocol,
     connect::{self, Connected},
 };
 use crate::{
@@ -46,6 +47,12 @@ const MAX_STREAMS: usize = 100;
 pub struct LocalBackend {
     /// What is known of it.
     pub backend: Arc<Backend>,
+    /// Where it is at present.
+    addresses: RefCell<Addresses>,
+    /// That is known now, or has changed.
+    known: Notify,
+    /// Which address the next connection tries first.
+    turn: Cell<usize>,
     #[allow(clippy::vec_box, reason = "lending a connection moves a pointer, and allocates nothing per request")]
     idle: RefCell<Vec<Box<H1>>>,
     /// Wakes the watch over the idle ones.
@@ -73,6 +80,7 @@ pub struct LocalBackend {
 #[derive(Debug)]
 pub struct H1 {
     link: Rc<Link>,
+    address: SocketAddr,
     /// For the heads of requests.
     memory: Vec<u8>,
     /// The upstream keeps it after the answer that is being read.
@@ -118,6 +126,7 @@ impl Drop for Open {
 #[derive(Debug)]
 pub struct H2 {
     id: u64,
+    address: SocketAddr,
     sender: conn::http2::SendRequest<RequestBody>,
     born: Moment,
     idle_since: Cell<Moment>,
@@ -141,6 +150,15 @@ enum Lent {
     H2(Rc<H2>),
 }
 
+/// What a connection has to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// Made for this request.
+    pub fresh: bool,
+    /// HTTP/1.1, whatever else could be negotiated.
+    pub h1: bool,
+}
+
 /// Why a request over HTTP/2 got no answer.
 #[derive(Debug)]
 pub enum Unanswered {
@@ -158,6 +176,9 @@ impl LocalBackend {
         let gauge = |state| LocalGauge::new(metrics.upstream_connections.with_label_values(&[endpoint, state]));
         Rc::new(Self {
             backend,
+            addresses: RefCell::default(),
+            known: Notify::new(),
+            turn: Cell::new(0),
             idle: RefCell::default(),
             watch: RefCell::default(),
             watching: Cell::new(false),
@@ -173,6 +194,33 @@ impl LocalBackend {
             active_gauge: gauge("active"),
             idle_gauge: gauge("idle"),
         })
+    }
+
+    /// Takes up where it is at present. Connections to where it was before are left to finish what they do, and used no more.
+    pub fn aim(&self, addresses: &Addresses) {
+        if *self.addresses.borrow() != *addresses {
+            self.addresses.replace(addresses.clone());
+            self.idle.borrow_mut().retain(|h1| self.leads_to(h1.address));
+            self.known.notify_waiters();
+        }
+    }
+
+    fn leads_to(&self, address: SocketAddr) -> bool {
+        self.addresses.borrow().as_ref().is_some_and(|addresses| addresses.contains(&address))
+    }
+
+    /// Where it is, each connection beginning with another address; waits for the first answer to where that is.
+    async fn whereabouts(&self) -> Vec<SocketAddr> {
+        loop {
+            let known = self.known.notified();
+            if let Some(addresses) = &*self.addresses.borrow() {
+                let mut addresses = addresses.to_vec();
+                let turn = self.turn.replace(self.turn.get().wrapping_add(1)).checked_rem(addresses.len());
+                addresses.rotate_left(turn.unwrap_or(0));
+                return addresses;
+            }
+            known.await;
+        }
     }
 
     /// Requests of this worker in flight to it.
@@ -197,12 +245,14 @@ impl LocalBackend {
     ///
     /// # Errors
     /// `upstream_unreachable`. Time is the caller's to limit.
-    pub async fn lend(self: &Rc<Self>, worker: &Rc<Worker>, fresh: bool) -> Result<Lease, Reject> {
+    pub async fn lend(self: &Rc<Self>, worker: &Rc<Worker>, wish: Wish) -> Result<Lease, Reject> {
         loop {
-            if !fresh && let Some(lease) = self.take(worker.coarse_now()) {
+            if !wish.fresh
+                && let Some(lease) = self.take(worker.coarse_now(), wish)
+            {
                 return Ok(lease);
             }
-            if self.connecting.get() && self.speaks_h2.get() != Some(false) {
+            if self.connecting.get() && self.speaks_h2.get() != Some(false) && !wish.h1 {
                 let failures = self.failures.get();
                 self.changed.notified().await;
                 if self.failures.get() != failures {
@@ -223,11 +273,11 @@ impl LocalBackend {
                     }
                 }
             };
-            return self.open(worker, permit).await;
+            return self.open(worker, permit, wish).await;
         }
     }
 
-    fn take(self: &Rc<Self>, now: Moment) -> Option<Lease> {
+    fn take(self: &Rc<Self>, now: Moment, wish: Wish) -> Option<Lease> {
         {
             let mut idle = self.idle.borrow_mut();
             while let Some(h1) = idle.pop() {
@@ -237,9 +287,13 @@ impl LocalBackend {
                 }
             }
         }
+        if wish.h1 {
+            return None;
+        }
         let multiplexed = self.multiplexed.borrow();
         let usable = |h2: &&Rc<H2>| {
-            h2.sender.is_ready()
+            self.leads_to(h2.address)
+                && h2.sender.is_ready()
                 && h2.streams.get() < h2.allowed.get().min(MAX_STREAMS)
                 && now.since(h2.born) < self.backend.max_age
         };
@@ -258,20 +312,29 @@ impl LocalBackend {
         self.lease(Lent::H2(h2), reused)
     }
 
-    async fn open(self: &Rc<Self>, worker: &Rc<Worker>, permit: OwnedSemaphorePermit) -> Result<Lease, Reject> {
-        let decides = self.backend.protocol != Protocol::H1 && self.speaks_h2.get() != Some(false);
+    async fn open(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        permit: OwnedSemaphorePermit,
+        wish: Wish,
+    ) -> Result<Lease, Reject> {
+        let decides = self.backend.protocol != Protocol::H1 && self.speaks_h2.get() != Some(false) && !wish.h1;
         let _turn = decides.then(|| Turn::take(self));
-        let connected = connect::connect(&self.backend, worker).await.map_err(|error| {
-            tracing::warn!(upstream = %self.backend.authority, error = %error, "cannot connect to an upstream");
-            self.failures.set(self.failures.get() + 1);
-            Reject::UpstreamUnreachable
-        })?;
+        let connected =
+            connect::connect(&self.backend, self.whereabouts(), worker, wish.h1).await.map_err(|error| {
+                tracing::warn!(upstream = %self.backend.authority, error = %error, "cannot connect to an upstream");
+                self.failures.set(self.failures.get() + 1);
+                Reject::UpstreamUnreachable
+            })?;
         let born = worker.coarse_now();
         let open = Open::count(self, permit);
+        let (connected, address) = connected;
         match connected {
             Connected::H1(link) => {
-                self.speaks_h2.set(Some(false));
-                let h1 = H1 { link, memory: Vec::new(), keeps: false, born, idle_since: born, _open: open };
+                if !wish.h1 {
+                    self.speaks_h2.set(Some(false));
+                }
+                let h1 = H1 { link, address, memory: Vec::new(), keeps: false, born, idle_since: born, _open: open };
                 Ok(self.lease(Lent::H1(Some(Box::new(h1))), false))
             }
             Connected::H2 { sender, driver } => {
@@ -280,6 +343,7 @@ impl LocalBackend {
                 let id = self.next_id.replace(self.next_id.get() + 1);
                 let h2 = Rc::new(H2 {
                     id,
+                    address,
                     sender,
                     born,
                     idle_since: Cell::new(born),
@@ -315,7 +379,7 @@ impl LocalBackend {
 
     fn keep(self: &Rc<Self>, mut h1: Box<H1>, now: Moment) {
         // Dropped, it makes room for the worker that waits.
-        if self.waiting.get() == 0 && self.is_wanted_elsewhere() {
+        if self.waiting.get() == 0 && self.is_wanted_elsewhere() || !self.leads_to(h1.address) {
             return;
         }
         if !self.watching.replace(true) {
@@ -359,7 +423,7 @@ impl LocalBackend {
         self.idle.borrow_mut().retain(|h1| now.since(h1.idle_since) < idle && now.since(h1.born) < max_age);
         self.multiplexed.borrow_mut().retain(|h2| {
             let quiet = h2.streams.get() == 0 && now.since(h2.idle_since.get()) >= idle;
-            !quiet && now.since(h2.born) < max_age
+            !quiet && now.since(h2.born) < max_age && self.leads_to(h2.address)
         });
     }
 }
@@ -446,10 +510,10 @@ impl Lease {
     pub async fn send_h1(
         &mut self,
         request: client::Outbound,
-        on_continue: impl Fn(),
+        informational: impl Fn(&ResponseHead),
     ) -> Result<ResponseHead, NoAnswer> {
         let Lent::H1(Some(h1)) = &mut self.connection else { return Err(NoAnswer::Unsent(None)) };
-        let Answered { head, keeps, memory } = client::exchange(&h1.link, request, on_continue).await?;
+        let Answered { head, keeps, memory } = client::exchange(&h1.link, request, informational).await?;
         h1.keeps = keeps;
         h1.memory = memory;
         Ok(head)

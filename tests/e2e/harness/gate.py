@@ -51,7 +51,9 @@ class Gate:
         } | config
         self.file = self.folder / "gate.yaml"
         self.process = None
-        self.searched = False
+        # As a service manager hands them over: sockets by name, and more variables.
+        self.handed = {}
+        self.variables = {}
 
     # ---- its life ----
 
@@ -71,8 +73,19 @@ class Gate:
         (self.folder / "state").mkdir(exist_ok=True)
         with open(self.folder / "stdout", "ab") as out, open(self.folder / "stderr", "ab") as err:
             self.process = subprocess.Popen(
-                [BINARY, "run", "-c", self.file], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment()
+                self.as_handed([BINARY, "run", "-c", self.file]), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                env=environment() | self.variables, pass_fds=[socket.fileno() for socket in self.handed.values()],
             )
+
+    def as_handed(self, arguments):
+        """The command, with the sockets from descriptor 3 on and the variables of sd_listen_fds(3)."""
+        if not self.handed:
+            return arguments
+        # Out of each other's way first.
+        away = " ".join(f"{100 + at}<&{socket.fileno()}" for at, socket in enumerate(self.handed.values()))
+        home = " ".join(f"{3 + at}<&{100 + at}" for at in range(len(self.handed)))
+        variables = f"LISTEN_PID=$$ LISTEN_FDS={len(self.handed)} LISTEN_FDNAMES={':'.join(self.handed)}"
+        return ["bash", "-c", f'exec {away}; exec {home}; {variables} exec "$@"', "gate", *arguments]
 
     def is_up(self):
         code = self.process.poll()
@@ -175,7 +188,9 @@ class Gate:
 
     @staticmethod
     def port_of(address):
-        return int(re.search(r":(\d+)\D*$", address).group(1))
+        """None where the address has none."""
+        found = re.search(r":(\d+)\D*$", address)
+        return found and int(found.group(1))
 
 
 def ask(address, path):

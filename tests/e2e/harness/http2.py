@@ -101,6 +101,17 @@ class Connection:
             self.sending[number] = stream
         return stream
 
+    def open(self, head):
+        """Opens a stream that stays open."""
+        number = self.http.get_next_available_stream_id()
+        self.http.send_headers(number, head)
+        self.streams[number] = stream = Stream(None, number)
+        return stream
+
+    def send(self, stream, data):
+        """Sends on an open stream what fits into its window."""
+        self.http.send_data(stream.source, data)
+
     def request(self, method, path, headers=(), body=None):
         """One request and its answer."""
         stream = self.begin(method, path, headers, body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 
 import h2.config
@@ -16,7 +17,7 @@ class Upstream:
     """Speaks HTTP/1.1, or HTTP/2 with prior knowledge, whichever a connection begins with.
 
     `POST /score` answers with what it was sent, once the whole of it has come; `/echo` (HTTP/1.1 only) sends each piece
-    back as it comes; `/held` answers when the test lets it.
+    back as it comes, `/events` (HTTP/1.1 only) a stream of events; `/held` answers when the test lets it.
     """
 
     def __init__(self, *keys, attach=lambda key: ("authorization", f"Bearer {key}")):
@@ -28,6 +29,8 @@ class Upstream:
         self.connections = 0
         self.held = 0
         self.release = threading.Event()
+        # `GET /events`: what is sent, how many seconds apart, and when it was.
+        self.events, self.every, self.sent = [], 0, []
         self.heads = []
         self.problems = []
 
@@ -110,6 +113,14 @@ class Upstream:
                 async for piece in self.body(headers, reader):
                     writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                     await writer.drain()
+                writer.write(b"0\r\n\r\n")
+            elif path.startswith("/events") and admitted:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+                for event in self.events:
+                    self.sent.append(time.monotonic())
+                    writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+                    await writer.drain()
+                    await asyncio.sleep(self.every)
                 writer.write(b"0\r\n\r\n")
             else:
                 body = b"".join([piece async for piece in self.body(headers, reader)])

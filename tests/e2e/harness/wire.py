@@ -17,8 +17,14 @@ PIECE = 65536
 
 class Wire:
     def __init__(self, port, tls=None, patience=60):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=patience)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(port, str):
+            # A Unix socket.
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(patience)
+            self.sock.connect(port)
+        else:
+            self.sock = socket.create_connection(("127.0.0.1", port), timeout=patience)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.tls = None
         self.scrap = ctypes.create_string_buffer(1)
         if tls:
