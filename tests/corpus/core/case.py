@@ -52,7 +52,7 @@ def demand(true, outcome, why):
         raise Ended(outcome, why)
 
 
-# The classes of attack. Those of tokens, certificates and WebSocket get their cases when the gate has them.
+# The classes of attack. Those of tokens and certificates get their cases when the gate has them.
 CLASSES = {
     "framing": "length and coding of a request's body",
     "chunks": "chunks that two servers read differently",
@@ -65,6 +65,7 @@ CLASSES = {
     "pipelining": "several requests on one connection, and what follows a refusal",
     "expect": "waiting for 100",
     "upgrade": "upgrades, h2c and tunnels",
+    "websocket": "WebSockets on a route that allows them",
     "trailers": "fields behind a body",
     "limits": "more than is served",
     "sound requests": "what is well formed and must pass",
@@ -89,6 +90,7 @@ CLASSES = {
     "paths": "ways around a rule for a path",
     "hosts": "ways from one host's routes to another's",
     "overrides": "fields that claim another method, path, address or trust",
+    "proxy protocol": "where a load balancer says that a connection came from",
     "admin": "the admin side reached through the public side",
     "leaks": "secrets in any output",
     "timing": "what the time of an answer tells",
@@ -97,7 +99,6 @@ CLASSES = {
     "tls": "versions, suites, renegotiation, early data",
     "jwt": "later",
     "mtls": "later",
-    "websocket": "later",
 }
 
 

@@ -34,6 +34,8 @@ class Ports:
 
     plain: int
     tls: int
+    # Takes the PROXY protocol from loopback; 0 where a target has no such port.
+    proxy: int = 0
 
 
 class Lane:

@@ -23,7 +23,7 @@ class Scoregate(Target):
 
     name = "scoregate"
     has = frozenset(
-        ["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "logs", "admin", "slow", "prior-knowledge"]
+        ["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "logs", "admin", "websocket", "proxy-protocol"]
     )
 
     def launch(self):
@@ -35,7 +35,8 @@ class Scoregate(Target):
             pid = self.gate.process.pid
             most = len(list(Path(f"/proc/{pid}/fd").iterdir())) + FEW
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
-        return [Ports(self.gate.port(f"lane{n}"), self.gate.port(f"lane{n}-tls")) for n in range(len(self.upstreams))]
+        port = self.gate.port
+        return [Ports(port(f"lane{n}"), port(f"lane{n}-tls"), port(f"lane{n}-proxy")) for n in range(len(self.upstreams))]
 
     def stop(self):
         self.gate.stop()
@@ -60,11 +61,12 @@ class Scoregate(Target):
         if self.profile == "slow":
             config["timeouts"] = SHORT | {"lame_duck": "0s"}
         for number, (upstream, upstream_h2) in enumerate(self.upstreams):
-            names = [f"lane{number}", f"lane{number}-tls"]
+            names = [f"lane{number}", f"lane{number}-tls", f"lane{number}-proxy"]
             config["listeners"] += [
                 {"name": names[0], "address": "127.0.0.1:0"},
                 # Not loopback: every host is served here, as at a gateway.
                 {"name": names[1], "address": "0.0.0.0:0", "tls": self.pki.listener_tls()},
+                {"name": names[2], "address": "127.0.0.1:0", "proxy_protocol": True, "trusted_proxies": ["127.0.0.0/8"]},
             ]
             config["endpoints"] |= self.endpoints(number, upstream, upstream_h2)
             config["routes"] += [route(number, names, **one) for one in ROUTES]
@@ -99,6 +101,7 @@ ROUTES = [
     {"path": "/extra", "callers": ["team-a"], "endpoint": "extra"},
     {"path": "/trailers", "callers": ["team-a"], "trailers": ["x-sum"]},
     {"path": "/h2", "callers": ["team-a"], "endpoint": "h2-"},
+    {"path": "/ws", "callers": ["team-a"], "websocket": "on"},
     {"path": "/mixed", "callers": ["team-a", "anyone"]},
     {"host": "secret.test", "path": "/", "callers": ["team-b"]},
     {"host": "*.wild.test", "path": "/", "callers": ["team-b"]},
