@@ -7,8 +7,8 @@ use rustix::process::{Resource, getrlimit};
 
 /// Descriptors for everything but traffic: listeners, the admin side, files, spares.
 const RESERVE: u64 = 128;
-/// Each client connection may need one to an upstream.
-const EACH: u64 = 2;
+/// Of the rest, the part that is left for connections to upstreams: most client connections are idle.
+const UPSTREAMS: u64 = 8;
 
 /// `wanted` connections, or as many as there are descriptors for, which is said.
 #[must_use]
@@ -28,7 +28,8 @@ pub fn affordable(wanted: usize) -> usize {
 
 fn most(limit: Option<u64>) -> usize {
     let Some(limit) = limit else { return usize::MAX };
-    usize::try_from(limit.saturating_sub(RESERVE) / EACH).unwrap_or(usize::MAX).max(1)
+    let rest = limit.saturating_sub(RESERVE);
+    usize::try_from(rest - rest / UPSTREAMS).unwrap_or(usize::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ mod tests {
     fn there_is_always_room_for_one_and_never_for_more_than_the_limit() {
         assert_eq!(most(None), usize::MAX);
         assert_eq!(most(Some(0)), 1);
-        assert_eq!(most(Some(1024)), 448);
+        assert_eq!(most(Some(1024)), 784);
         assert_eq!(affordable(1), 1);
     }
 }
