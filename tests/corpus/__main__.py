@@ -96,7 +96,8 @@ def against(kind, cases, folder, loop, pki, options):
             except AssertionError as leak:
                 LEAKS.append(f"{kind.name}: {leak}")
         kind.version = target.version
-        print(f"{kind.name} {target.version}, {profile}: {len(chosen)} cases in {time.monotonic() - began:.0f} s", flush=True)
+        print(f"{kind.name} {target.version}, {profile}: {len(chosen)} cases in {time.monotonic() - began:.0f} s",
+            flush=True)
     return results
 
 

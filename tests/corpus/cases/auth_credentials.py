@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from ..core.auth import (AMBIGUOUS, ANYONE, HOST, KEY_PASSES, LINE, NOBODY, UNKNOWN, bearer, passes, table, with_line)
+from ..core.auth import AMBIGUOUS, ANYONE, HOST, KEY_PASSES, LINE, NOBODY, UNKNOWN, bearer, passes, table, with_line
 from ..core.case import Case, Outcome, demand
 from ..core.h1 import POST, sized
 from ..core.judge import Refuse, Wanted
@@ -110,65 +110,97 @@ NUMBER = table("credentials: number", [
     ("an empty field, then the key", TWO, with_line(b"authorization:\r\n" + AUTH), AMBIGUOUS),
     ("the key, then another scheme", TWO, with_line(AUTH + b"Authorization: Basic eDp5\r\n"), AMBIGUOUS),
     ("keys of two callers", TWO, with_line(AUTH + b"authorization: Bearer <KEY-B>\r\n"), AMBIGUOUS),
-    ("keys of two callers on a route of both", TWO, with_line(AUTH + b"authorization: Bearer <KEY-B>\r\n", path=b"/both/<TOKEN>"), AMBIGUOUS),
+    ("keys of two callers on a route of both", TWO, with_line(AUTH + b"authorization: Bearer <KEY-B>\r\n",
+         path=b"/both/<TOKEN>"), AMBIGUOUS),
     ("the key, and the same in x-api-key", TWO, with_line(AUTH + b"x-api-key: <KEY-A>\r\n"), AMBIGUOUS),
     ("the key, and another in x-api-key", TWO, with_line(AUTH + b"x-api-key: <KEY-B>\r\n"), AMBIGUOUS),
     ("the key, and another in api-key", TWO, with_line(AUTH + b"api-key: <KEY-B>\r\n"), AMBIGUOUS),
-    ("a wrong key, and the key in api-key", TWO, with_line(b"authorization: Bearer wrong\r\napi-key: <KEY-A>\r\n", path=b"/keys/<TOKEN>"), AMBIGUOUS,
+    ("a wrong key, and the key in api-key", TWO, with_line(b"authorization: Bearer wrong\r\napi-key: <KEY-A>\r\n",
+         path=b"/keys/<TOKEN>"), AMBIGUOUS,
      {"needs": frozenset(["caller-headers"])}),
-    ("x-api-key twice", TWO, with_line(b"x-api-key: <KEY-A>\r\nx-api-key: <KEY-A>\r\n", path=b"/keys/<TOKEN>"), AMBIGUOUS, {"needs": frozenset(["caller-headers"])}),
-    ("x-api-key and api-key", TWO, with_line(b"x-api-key: <KEY-A>\r\napi-key: <KEY-A>\r\n", path=b"/keys/<TOKEN>"), AMBIGUOUS,
+    ("x-api-key twice", TWO, with_line(b"x-api-key: <KEY-A>\r\nx-api-key: <KEY-A>\r\n", path=b"/keys/<TOKEN>"), AMBIGUOUS,
+         {"needs": frozenset(["caller-headers"])}),
+    ("x-api-key and api-key", TWO, with_line(b"x-api-key: <KEY-A>\r\napi-key: <KEY-A>\r\n", path=b"/keys/<TOKEN>"),
+         AMBIGUOUS,
      {"needs": frozenset(["caller-headers"])}),
-    ("the key twice on an open path", TWO, with_line(AUTH + AUTH, path=b"/open"), (AMBIGUOUS, passes(Wanted(target=b"/open"))), {"rules": NOBODY}),
+    ("the key twice on an open path", TWO, with_line(AUTH + AUTH, path=b"/open"), (AMBIGUOUS,
+         passes(Wanted(target=b"/open"))), {"rules": NOBODY}),
     ("twenty keys, the last one right", TWO, with_line(b"authorization: Bearer wrong\r\n" * 19 + AUTH), AMBIGUOUS),
-    ("the key, and the same behind a fold", "RFC 9112 5.2", with_line(b"x-a: b\r\n authorization: Bearer <KEY-A>\r\n"), UNKNOWN),
+    ("the key, and the same behind a fold", "RFC 9112 5.2", with_line(b"x-a: b\r\n authorization: Bearer <KEY-A>\r\n"),
+         UNKNOWN),
 ])
 
 BODY = b"access_token=<KEY-A>&api_key=<KEY-A>"
 PASS = {"rules": KEY_PASSES}
 CALLER_HEADERS = {"needs": frozenset(["caller-headers"])}
 PLACE = table("credentials: place", [
-    *[(f"the key in the query, as {name.decode()}", "RFC 6750 2.3", with_line(b"", path=b"/score/<TOKEN>?" + name + b"=<KEY-A>"), UNKNOWN)
+    *[(f"the key in the query, as {name.decode()}", "RFC 6750 2.3", with_line(b"",
+      path=b"/score/<TOKEN>?" + name + b"=<KEY-A>"), UNKNOWN)
       for name in (b"access_token", b"api_key", b"Authorization", b"code", b"subscription-key")],
-    ("the key in the query, with its scheme", "RFC 6750 2.3", with_line(b"", path=b"/score/<TOKEN>?authorization=Bearer%20<KEY-A>"), UNKNOWN),
+    ("the key in the query, with its scheme", "RFC 6750 2.3", with_line(b"",
+         path=b"/score/<TOKEN>?authorization=Bearer%20<KEY-A>"), UNKNOWN),
     ("the key in a cookie", "RFC 6265 4.2", with_line(b"cookie: authorization=Bearer <KEY-A>; token=<KEY-A>\r\n"), UNKNOWN),
-    ("the key in a form", "RFC 6750 2.2", sized(POST.replace(AUTH, b"content-type: application/x-www-form-urlencoded\r\n"), BODY), UNKNOWN),
-    ("the key in JSON", "RFC 6750 2.2", sized(POST.replace(AUTH, b"content-type: application/json\r\n"), b"{\"key\":\"<KEY-A>\"}"), UNKNOWN),
-    ("the key in user information", "RFC 9110 4.2.4", b"GET http://<KEY-A>@localhost/score/<TOKEN> HTTP/1.1\r\n" + HOST + b"\r\n", UNKNOWN),
+    ("the key in a form", "RFC 6750 2.2", sized(POST.replace(AUTH, b"content-type: application/x-www-form-urlencoded\r\n"),
+         BODY), UNKNOWN),
+    ("the key in JSON", "RFC 6750 2.2", sized(POST.replace(AUTH, b"content-type: application/json\r\n"),
+         b"{\"key\":\"<KEY-A>\"}"), UNKNOWN),
+    ("the key in user information", "RFC 9110 4.2.4",
+         b"GET http://<KEY-A>@localhost/score/<TOKEN> HTTP/1.1\r\n" + HOST + b"\r\n", UNKNOWN),
     ("the key in the host", "RFC 9110 7.2", LINE + b"host: <KEY-A>@localhost\r\n\r\n", UNKNOWN),
     ("the key in a trailer", "RFC 9110 6.5.1",
-     with_line(b"transfer-encoding: chunked\r\ntrailer: authorization\r\n", method=b"POST") + b"0\r\n" + AUTH + b"\r\n", UNKNOWN),
-    ("the key in a chunk's extension", "RFC 9112 7.1.1", with_line(b"transfer-encoding: chunked\r\n", method=b"POST") + b"0;" + A + b"\r\n\r\n", UNKNOWN),
+     with_line(b"transfer-encoding: chunked\r\ntrailer: authorization\r\n", method=b"POST") + b"0\r\n" + AUTH + b"\r\n",
+         UNKNOWN),
+    ("the key in a chunk's extension", "RFC 9112 7.1.1", with_line(b"transfer-encoding: chunked\r\n",
+         method=b"POST") + b"0;" + A + b"\r\n\r\n", UNKNOWN),
     *[(f"the key in {name.decode()}", "threat 7", with_line(name + b": " + value + b"\r\n"), UNKNOWN) for name, value in (
-        (b"proxy-authorization", b"Bearer " + A), (b"x-authorization", b"Bearer " + A), (b"x-forwarded-authorization", b"Bearer " + A),
+        (b"proxy-authorization", b"Bearer " + A), (b"x-authorization", b"Bearer " + A), (b"x-forwarded-authorization",
+            b"Bearer " + A),
         (b"authentication", b"Bearer " + A), (b"x-auth-token", A), (b"x-access-token", A), (b"ocp-apim-subscription-key", A),
         (b"x-api-key", A), (b"api-key", A), (b"x-functions-key", A), (b"www-authenticate", b"Bearer " + A),
-        (b"sec-websocket-protocol", b"bearer, " + A), (b"x-service-key", A), (b"from", A), (b"user-agent", A), (b"referer", b"http://x/?" + A),
+        (b"sec-websocket-protocol", b"bearer, " + A), (b"x-service-key", A), (b"from", A), (b"user-agent", A), (b"referer",
+            b"http://x/?" + A),
     )],
-    *[(f"the key in {name.decode()}, which looks like Authorization", "threat 9", with_line(name + b": Bearer <KEY-A>\r\n"), UNKNOWN) for name in (
-        b"authorization_", b"authorization.", b"authorisation", b"http_authorization", b"x_authorization", b"authorization-", b"-authorization",
+    *[(f"the key in {name.decode()}, which looks like Authorization", "threat 9", with_line(name + b": Bearer <KEY-A>\r\n"),
+      UNKNOWN) for name in (
+        b"authorization_", b"authorization.", b"authorisation", b"http_authorization", b"x_authorization", b"authorization-",
+            b"-authorization",
     )],
-    ("the key in x-api-key, with a scheme, where keys are read there", "threat 7", with_line(b"x-api-key: Bearer <KEY-A>\r\n", path=b"/keys/<TOKEN>"), UNKNOWN,
+    ("the key in x-api-key, with a scheme, where keys are read there", "threat 7",
+         with_line(b"x-api-key: Bearer <KEY-A>\r\n", path=b"/keys/<TOKEN>"), UNKNOWN,
      CALLER_HEADERS),
-    ("an empty x-api-key where keys are read there", "threat 7", with_line(b"x-api-key:\r\n", path=b"/keys/<TOKEN>"), UNKNOWN, CALLER_HEADERS),
-    ("the key in X_API_KEY where keys are read in x-api-key", "threat 9", with_line(b"x_api_key: <KEY-A>\r\n", path=b"/keys/<TOKEN>"), UNKNOWN, CALLER_HEADERS),
-    ("the key in x-api-key where keys are read there", "threat 7", with_line(b"X-Api-Key: <KEY-A>\r\n", path=b"/keys/<TOKEN>"),
+    ("an empty x-api-key where keys are read there", "threat 7", with_line(b"x-api-key:\r\n", path=b"/keys/<TOKEN>"),
+         UNKNOWN, CALLER_HEADERS),
+    ("the key in X_API_KEY where keys are read in x-api-key", "threat 9", with_line(b"x_api_key: <KEY-A>\r\n",
+         path=b"/keys/<TOKEN>"), UNKNOWN, CALLER_HEADERS),
+    ("the key in x-api-key where keys are read there", "threat 7", with_line(b"X-Api-Key: <KEY-A>\r\n",
+         path=b"/keys/<TOKEN>"),
      passes(Wanted(target=b"/keys/<TOKEN>")), CALLER_HEADERS),
     ("the key in api-key where keys are read there", "threat 7", with_line(b"api-key: <KEY-A>\r\n", path=b"/keys/<TOKEN>"),
      passes(Wanted(target=b"/keys/<TOKEN>")), CALLER_HEADERS),
-    ("a key in the query beside the key is the service's own affair", "threat 7", with_line(AUTH, path=b"/score/<TOKEN>?api_key=other"),
+    ("a key in the query beside the key is the service's own affair", "threat 7", with_line(AUTH,
+         path=b"/score/<TOKEN>?api_key=other"),
      passes(Wanted(target=b"/score/<TOKEN>?api_key=other"))),
-    ("a key in x-api-key alone does not go on from an open path", "threat 7", with_line(b"x-api-key: <KEY-A>\r\n", path=b"/open"),
+    ("a key in x-api-key alone does not go on from an open path", "threat 7", with_line(b"x-api-key: <KEY-A>\r\n",
+         path=b"/open"),
      (passes(Wanted(target=b"/open", lacks=(b"x-api-key",))), UNKNOWN), {"rules": NOBODY}),
-    ("a key does not go on from an open path", "threat 7", with_line(AUTH, path=b"/open"), passes(Wanted(target=b"/open", lacks=(b"authorization",))), {"rules": NOBODY}),
-    ("a wrong key on an open path", "threat 7", with_line(b"authorization: Bearer wrong\r\n", path=b"/open"), (passes(Wanted(target=b"/open")), UNKNOWN), {"rules": NOBODY}),
-    ("no key on an open path gets no credential", "threat 7", with_line(b"", path=b"/open"), passes(Wanted(target=b"/open")), {"rules": NOBODY}),
-    ("Connection names authorization: the service's key stays", "threat 9", with_line(AUTH + b"connection: authorization\r\n"), (passes(), UNKNOWN)),
-    ("Connection names the header of another endpoint's key", "threat 9", with_line(AUTH + b"connection: x-service-key\r\n", path=b"/extra/<TOKEN>"),
-     (passes(Wanted(target=b"/extra/<TOKEN>")), UNKNOWN), {"needs": frozenset(["extra-header"]), "rules": ANYONE.__class__(attached="extra")}),
-    ("a caller sends the header that a service's key goes into", "threat 7", with_line(AUTH + b"x-service-key: spoofed\r\n", path=b"/extra/<TOKEN>"),
-     (passes(Wanted(target=b"/extra/<TOKEN>")), UNKNOWN), {"needs": frozenset(["extra-header"]), "rules": ANYONE.__class__(attached="extra")}),
-    ("a caller sends another endpoint's key header", "threat 7", with_line(AUTH + b"x-service-key: spoofed\r\n"), (passes(Wanted(lacks=(b"x-service-key",))), UNKNOWN),
+    ("a key does not go on from an open path", "threat 7", with_line(AUTH, path=b"/open"), passes(Wanted(target=b"/open",
+         lacks=(b"authorization",))), {"rules": NOBODY}),
+    ("a wrong key on an open path", "threat 7", with_line(b"authorization: Bearer wrong\r\n", path=b"/open"),
+         (passes(Wanted(target=b"/open")), UNKNOWN), {"rules": NOBODY}),
+    ("no key on an open path gets no credential", "threat 7", with_line(b"", path=b"/open"), passes(Wanted(target=b"/open")),
+         {"rules": NOBODY}),
+    ("Connection names authorization: the service's key stays", "threat 9",
+         with_line(AUTH + b"connection: authorization\r\n"), (passes(), UNKNOWN)),
+    ("Connection names the header of another endpoint's key", "threat 9", with_line(AUTH + b"connection: x-service-key\r\n",
+         path=b"/extra/<TOKEN>"),
+     (passes(Wanted(target=b"/extra/<TOKEN>")), UNKNOWN), {"needs": frozenset(["extra-header"]),
+         "rules": ANYONE.__class__(attached="extra")}),
+    ("a caller sends the header that a service's key goes into", "threat 7", with_line(AUTH + b"x-service-key: spoofed\r\n",
+         path=b"/extra/<TOKEN>"),
+     (passes(Wanted(target=b"/extra/<TOKEN>")), UNKNOWN), {"needs": frozenset(["extra-header"]),
+         "rules": ANYONE.__class__(attached="extra")}),
+    ("a caller sends another endpoint's key header", "threat 7", with_line(AUTH + b"x-service-key: spoofed\r\n"),
+         (passes(Wanted(lacks=(b"x-service-key",))), UNKNOWN),
      {"needs": frozenset(["extra-header"])}),
 ])
 
@@ -182,4 +214,5 @@ def challenge(lane):
         demand(talk.answers[0].all(b"www-authenticate"), Outcome.WRONG, "401 without www-authenticate")
 
 
-CASES = [*FORM, *BENT, *NUMBER, *PLACE, Case("401 carries a challenge", "auth", "credentials: form", "RFC 9110 15.5.2", challenge)]
+CASES = [*FORM, *BENT, *NUMBER, *PLACE, Case("401 carries a challenge", "auth", "credentials: form", "RFC 9110 15.5.2",
+    challenge)]

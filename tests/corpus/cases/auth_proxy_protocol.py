@@ -39,7 +39,8 @@ def play(lane, text, expect, bytewise=False):
 
 
 def of(name, section, text, expect, **options):
-    return Case(name, "auth", "proxy protocol", f"PROXY {section}", partial(play, text=text, expect=expect, **options), needs=frozenset(["proxy-protocol"]))
+    return Case(name, "auth", "proxy protocol", f"PROXY {section}", partial(play, text=text, expect=expect, **options),
+        needs=frozenset(["proxy-protocol"]))
 
 
 CASES = [
@@ -48,7 +49,8 @@ CASES = [
     of("version 1 that does not know", "2.1", b"PROXY UNKNOWN\r\n", came_from(b"127.0.0.1")),
     of("version 1 byte by byte", "2.1", b"PROXY TCP4 6.6.6.6 127.0.0.1 12345 80\r\n", came_from(b"6.6.6.6"), bytewise=True),
     of("version 2", "2.2", second(), came_from(b"6.6.6.6")),
-    of("version 2 with more behind the addresses", "2.2", second(part=ADDRESSES + b"\x04\x00\x03abc"), came_from(b"6.6.6.6")),
+    of("version 2 with more behind the addresses", "2.2", second(part=ADDRESSES + b"\x04\x00\x03abc"),
+        came_from(b"6.6.6.6")),
     of("version 2 of the load balancer itself", "2.2", second(0x20, 0x00, b""), came_from(b"127.0.0.1")),
     of("version 2 byte by byte", "2.2", second(), came_from(b"6.6.6.6"), bytewise=True),
     *[of(name, section, text, CLOSED) for name, section, text in (

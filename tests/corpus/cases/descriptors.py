@@ -46,7 +46,8 @@ def served(lane, talk):
     talk.send(lane.fill(GET + b"\r\n"), b"GET")
     demand(talk.read_answers(before + 1), Outcome.HUNG, f"a connection that was there before is not served: {talk.end}")
     answer = talk.answers[before]
-    demand(answer.status == 200 and echoed(answer) == lane.fill(b"/score/<TOKEN>"), Outcome.WRONG, f"answered {answer.status}")
+    demand(answer.status == 200 and echoed(answer) == lane.fill(b"/score/<TOKEN>"), Outcome.WRONG,
+        f"answered {answer.status}")
 
 
 def recovers(lane):

@@ -1,6 +1,6 @@
 """Line ends, folds, NUL, and bytes that are no text (RFC 9112 sections 2.2 and 5.2)."""
 
-from ..core.h1 import AUTH, GET, HOST, NO_REQUEST, REFUSE, SMUGGLED, passes, post, sized, table, POST
+from ..core.h1 import AUTH, GET, HOST, NO_REQUEST, POST, REFUSE, SMUGGLED, passes, post, sized, table
 from ..core.judge import Refuse, Rules, Wanted
 
 LINE = b"GET /score/<TOKEN> HTTP/1.1"
@@ -24,7 +24,8 @@ CASES = table("h1", "line ends", [
     ("CR alone on a line", "RFC 9112 2.2", GET + b"\r\r\n\r\n", REFUSE),
     ("CR CR LF for the empty line", "RFC 9112 2.2", GET + b"\r\r\n", NO_REQUEST, {"fin": True}),
     ("LF CR for a line end", "RFC 9112 2.2", GET + b"x-a: b\n\rx-b: c\r\n\r\n", REFUSE),
-    ("an empty line before the request", "RFC 9112 2.2", b"\r\n" + GET + b"\r\n", (passes(), NO_REQUEST), {"methods": (b"GET",)}),
+    ("an empty line before the request", "RFC 9112 2.2", b"\r\n" + GET + b"\r\n", (passes(), NO_REQUEST),
+         {"methods": (b"GET",)}),
     ("ten thousand empty lines before the request", "RFC 9112 2.2", b"\r\n" * 10000 + GET + b"\r\n",
      (NO_REQUEST, passes()), {"methods": (b"GET",)}),
     ("a line of spaces before the request", "RFC 9112 2.2", b"  \r\n" + GET + b"\r\n", NO_REQUEST, {"methods": (b"GET",)}),
@@ -41,7 +42,8 @@ CASES = table("h1", "line ends", [
     ("NUL in the target", "RFC 9112 3.2", b"GET /score/<TOKEN>\0.txt HTTP/1.1\r\n" + HOST + AUTH + b"\r\n", REFUSE),
     ("NUL in the method", "RFC 9110 9.1", b"G\0ET /score/<TOKEN> HTTP/1.1\r\n" + HOST + AUTH + b"\r\n", REFUSE),
     ("NUL before the request", "RFC 9112 2.2", b"\0" + GET + b"\r\n", NO_REQUEST, {"methods": (b"GET",)}),
-    ("NUL behind the head", "RFC 9112 2.2", GET + b"\r\n\0\0\0\0\r\n\r\n", Refuse(before=(Wanted(),), silent_ok=True, closes=True), {"answers": 2}),
+    ("NUL behind the head", "RFC 9112 2.2", GET + b"\r\n\0\0\0\0\r\n\r\n", Refuse(before=(Wanted(),), silent_ok=True,
+         closes=True), {"answers": 2}),
     ("DEL in a value", "RFC 9110 5.5", GET + b"x-a: b\x7fc\r\n\r\n", REFUSE),
     ("ESC in a value", "RFC 9110 5.5", GET + b"x-a: \x1b[2J\r\n\r\n", REFUSE),
     ("a vertical tab in a value", "RFC 9110 5.5", GET + b"x-a: b\x0bc\r\n\r\n", REFUSE),
@@ -49,7 +51,8 @@ CASES = table("h1", "line ends", [
     ("a name with letters beyond ASCII", "RFC 9110 5.1", GET + b"x-\xc3\xa4: b\r\n\r\n", REFUSE),
     ("a value with bytes beyond ASCII passes as it is", "RFC 9110 5.5", GET + b"x-a: \xc3\xa4\xff\r\n\r\n",
      (passes(Wanted(has=((b"x-a", b"\xc3\xa4\xff"),))), REFUSE)),
-    ("a target with bytes beyond ASCII", "RFC 9112 3.2", b"GET /score/<TOKEN>/\xc3\xa4 HTTP/1.1\r\n" + HOST + AUTH + b"\r\n", REFUSE),
+    ("a target with bytes beyond ASCII", "RFC 9112 3.2", b"GET /score/<TOKEN>/\xc3\xa4 HTTP/1.1\r\n" + HOST + AUTH + b"\r\n",
+         REFUSE),
     ("CR LF escaped in the target", "RFC 3986 2.1",
      b"GET /score/<TOKEN>%0d%0ax-auth-subject:%20spoofed HTTP/1.1\r\n" + HOST + AUTH + b"\r\n", REFUSE,
      {"rules": Rules(spoof_may_pass=True)}),

@@ -30,7 +30,8 @@ ROWS = table("h1", "upgrade", [
     ("an upgrade with a length", "threat 10", sized(GET + WS, SMUGGLED), (Refuse(), passes(Wanted(body=SMUGGLED)))),
     ("the preface of HTTP/2 behind a request of HTTP/1.1", "RFC 9113 3.4", GET + b"\r\n" + f.PREFACE + f.settings(),
      Refuse(frozenset([400, 405, 505]), before=(Wanted(),), silent_ok=True, closes=True), {"answers": 2}),
-    ("half a preface of HTTP/2", "RFC 9113 3.4", b"PRI * HTTP/2.0\r\n\r\n", Refuse(frozenset([400, 405, 505]), silent_ok=True, closes=True), {"methods": (b"GET",), "fin": True}),
+    ("half a preface of HTTP/2", "RFC 9113 3.4", b"PRI * HTTP/2.0\r\n\r\n", Refuse(frozenset([400, 405, 505]),
+         silent_ok=True, closes=True), {"methods": (b"GET",), "fin": True}),
     ("a preface of HTTP/2 that goes on as HTTP/1.1", "RFC 9113 3.4", b"PRI * HTTP/2.0\r\n\r\nXX" + GET + b"\r\n",
      Refuse(frozenset([400, 405, 505]), silent_ok=True, closes=True), {"methods": (b"GET",)}),
 ])
@@ -60,6 +61,8 @@ def switches(lane, ask, body=b""):
 CASES = [
     *ROWS,
     Case("101 that nobody asked for", "h1", "upgrade", "RFC 9110 15.2.2", lambda lane: switches(lane, GET + b"\r\n")),
-    Case("101 for a WebSocket on a route without", "h1", "upgrade", "RFC 9110 15.2.2", lambda lane: switches(lane, GET + WS + b"\r\n")),
-    Case("101 for another protocol than was asked for", "h1", "upgrade", "RFC 9110 7.8", lambda lane: switches(lane, GET + H2C + b"\r\n")),
+    Case("101 for a WebSocket on a route without", "h1", "upgrade", "RFC 9110 15.2.2", lambda lane: switches(lane,
+        GET + WS + b"\r\n")),
+    Case("101 for another protocol than was asked for", "h1", "upgrade", "RFC 9110 7.8", lambda lane: switches(lane,
+        GET + H2C + b"\r\n")),
 ]

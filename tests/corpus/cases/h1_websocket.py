@@ -31,7 +31,8 @@ def tunnel(reply, then=b"", wait=None):
             await asyncio.sleep(0.005)
         # The accept is that of the key that was sent: over HTTP/2 the gate makes one.
         key = re.search(rb"sec-websocket-key: *([^\r]+)", asked, re.I)
-        accept = base64.b64encode(hashlib.sha1((key.group(1) if key else b"") + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        accept = base64.b64encode(hashlib.sha1((key.group(1) if key
+            else b"") + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
         await wire.send(reply.replace(ACCEPT, accept) + then)
         await (wire.drain() if reply.startswith(AGREED[:12]) else usual(wire))
 
@@ -43,9 +44,11 @@ def rules(lane, seen):
     for record in seen.records:
         first = bytes(record.raw).split(b"\r\n\r\n")[0].lower()
         if b"/ws/" in first:
-            demand(b"authorization: bearer " + lane.keys.service.encode().lower() in first, Outcome.BYPASS, f"attached is not the key: {first!r}")
+            demand(b"authorization: bearer " + lane.keys.service.encode().lower() in first, Outcome.BYPASS,
+                f"attached is not the key: {first!r}")
             demand(lane.keys.a.encode() not in first, Outcome.CROSSED, "the caller's key went on")
-            demand(first.count(b"x-auth-subject:") == 1 and b"x-auth-subject: team-a" in first, Outcome.SPOOFED, f"who calls: {first!r}")
+            demand(first.count(b"x-auth-subject:") == 1 and b"x-auth-subject: team-a" in first, Outcome.SPOOFED,
+                f"who calls: {first!r}")
 
 
 def opens(lane, ask=ASK, then=DOWN):
@@ -54,7 +57,8 @@ def opens(lane, ask=ASK, then=DOWN):
     with lane.talk() as talk:
         talk.send(lane.fill(ask), b"GET")
         talk.until(lambda: DOWN in talk.raw or talk.end == "fin")
-        demand(talk.raw.startswith(b"HTTP/1.1 101 ") and DOWN in talk.raw, Outcome.WRONG, f"no tunnel: {bytes(talk.raw[:200])!r}")
+        demand(talk.raw.startswith(b"HTTP/1.1 101 ") and DOWN in talk.raw, Outcome.WRONG,
+            f"no tunnel: {bytes(talk.raw[:200])!r}")
         demand(b"sec-websocket-accept: " + ACCEPT in talk.raw, Outcome.WRONG, "the agreement did not arrive")
         talk.send(UP)
         wait_for(lane, UP)
@@ -119,7 +123,8 @@ def no_tunnel(lane, ask, reply, statuses, behind=UP):
         demand(text not in seen.raw(), Outcome.CROSSED, f"{text!r} reached the upstream: {seen.raw()[-300:]!r}")
 
 
-def over_h2(lane, protocol=b"websocket", path=b"/ws/<TOKEN>", key=b"<KEY-A>", reply=AGREED, opens_tunnel=True, statuses=(200,)):
+def over_h2(lane, protocol=b"websocket", path=b"/ws/<TOKEN>", key=b"<KEY-A>", reply=AGREED, opens_tunnel=True, statuses=(200,
+    )):
     """The same by extended CONNECT."""
     lane.upstream.script = tunnel(reply, DOWN)
     with lane.http2() as h2:
@@ -134,7 +139,8 @@ def over_h2(lane, protocol=b"websocket", path=b"/ws/<TOKEN>", key=b"<KEY-A>", re
             demand(one.status == 200 and DOWN in one.body, Outcome.WRONG, f"no tunnel: {h2.state()} {one.body!r}")
             wait_for(lane, UP)
         else:
-            demand(one.status in statuses or one.reset is not None or h2.is_told_off, Outcome.WRONG, f"answered {one.status}")
+            demand(one.status in statuses or one.reset is not None or h2.is_told_off, Outcome.WRONG,
+                f"answered {one.status}")
             demand(DOWN not in one.body, Outcome.CROSSED, "a tunnel that nobody agreed to")
     lane.upstream.script = usual
     lane.canary()
@@ -177,30 +183,42 @@ REFUSED = b"HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\nconten
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 CASES = [
     of("a tunnel that both agreed to", "RFC 6455 4", opens),
-    of("a tunnel with the words of Connection in other letters", "RFC 9110 7.8", opens, ASK.replace(b"connection: Upgrade", b"Connection: keep-alive, uPGRADE").replace(b": websocket", b": WebSocket")),
+    of("a tunnel with the words of Connection in other letters", "RFC 9110 7.8", opens, ASK.replace(b"connection: Upgrade",
+        b"Connection: keep-alive, uPGRADE").replace(b": websocket", b": WebSocket")),
     of("a tunnel whose caller claims another name", "threat 9", opens, ASK.replace(WS, WS + b"x-auth-subject: spoofed\r\n")),
     of("bytes before the agreement wait", "threat 10", early),
     of("the upstream's end of a tunnel", "RFC 6455 7", upstream_ends),
     refused("an upgrade without a key", "RFC 6455 4", ASK.replace(AUTH, b""), (401,)),
     refused("an upgrade with another caller's key", "RFC 6455 4", ASK.replace(b"<KEY-A>", b"<KEY-B>"), (401, 403)),
-    refused("an upgrade that the upstream refuses, and a request in the tunnel", "threat 10", ASK.replace(b"version: 13", b"version: 777"), (426, 400), REFUSED, SMUGGLED),
+    refused("an upgrade that the upstream refuses, and a request in the tunnel", "threat 10", ASK.replace(b"version: 13",
+        b"version: 777"), (426, 400), REFUSED, SMUGGLED),
     refused("an upgrade that the upstream answers with 200", "threat 10", ASK, (200, 502), PLAIN, SMUGGLED),
     refused("an upgrade that the upstream refuses, and bytes behind it", "threat 10", ASK, (426,), REFUSED),
     refused("101 to another protocol", "RFC 9110 7.8", ASK, (502,), AGREED.replace(b"upgrade: websocket", b"upgrade: h2c")),
     refused("101 that names no protocol", "RFC 9110 7.8", ASK, (502,), AGREED.replace(b"upgrade: websocket\r\n", b"")),
     refused("101 for a request that asked for no upgrade", "RFC 9110 15.2.2", ASK.replace(WS, b""), (502,), AGREED),
-    refused("an upgrade that Connection does not name", "RFC 9110 7.8", ASK.replace(b"connection: Upgrade\r\n", b""), (200, 400, 502), PLAIN),
-    refused("an upgrade with a body by length", "RFC 6455 4.1", ASK.replace(WS, WS + b"content-length: 5\r\n") + b"hello", (200, 400, 502), PLAIN),
-    refused("an upgrade with a body in chunks", "RFC 6455 4.1", ASK.replace(WS, WS + b"transfer-encoding: chunked\r\n") + b"0\r\n\r\n", (200, 400, 502), PLAIN),
+    refused("an upgrade that Connection does not name", "RFC 9110 7.8", ASK.replace(b"connection: Upgrade\r\n", b""), (200,
+        400, 502), PLAIN),
+    refused("an upgrade with a body by length", "RFC 6455 4.1", ASK.replace(WS, WS + b"content-length: 5\r\n") + b"hello",
+        (200, 400, 502), PLAIN),
+    refused("an upgrade with a body in chunks", "RFC 6455 4.1", ASK.replace(WS,
+        WS + b"transfer-encoding: chunked\r\n") + b"0\r\n\r\n", (200, 400, 502), PLAIN),
     refused("an upgrade by POST", "RFC 6455 4.1", ASK.replace(b"GET", b"POST"), (200, 400, 405, 501, 502), PLAIN),
-    refused("an upgrade in HTTP/1.0", "RFC 9110 7.8", ASK.replace(b"HTTP/1.1", b"HTTP/1.0"), (200, 400, 426, 501, 502), PLAIN),
-    refused("two protocols to choose from", "RFC 9110 7.8", ASK.replace(b"upgrade: websocket", b"upgrade: h2c, websocket"), (200, 400, 502), AGREED.replace(b"websocket\r\n", b"h2c\r\n")),
-    refused("h2c on a route for WebSockets", "RFC 9113 3.1", ASK.replace(b"upgrade: websocket", b"upgrade: h2c"), (200, 400, 501, 502), AGREED.replace(b": websocket", b": h2c")),
+    refused("an upgrade in HTTP/1.0", "RFC 9110 7.8", ASK.replace(b"HTTP/1.1", b"HTTP/1.0"), (200, 400, 426, 501, 502),
+        PLAIN),
+    refused("two protocols to choose from", "RFC 9110 7.8", ASK.replace(b"upgrade: websocket", b"upgrade: h2c, websocket"),
+        (200, 400, 502), AGREED.replace(b"websocket\r\n", b"h2c\r\n")),
+    refused("h2c on a route for WebSockets", "RFC 9113 3.1", ASK.replace(b"upgrade: websocket", b"upgrade: h2c"), (200, 400,
+        501, 502), AGREED.replace(b": websocket", b": h2c")),
     refused("an upgrade on the denied path", "threat 6", ASK.replace(b"/ws/", b"/ws/../admin/"), (400, 403, 404)),
     of("a tunnel over HTTP/2", "RFC 8441 5", over_h2),
     of("a tunnel over HTTP/2 without a key", "RFC 8441 4", over_h2, key=b"", opens_tunnel=False, statuses=(401,)),
-    of("a tunnel over HTTP/2 for another protocol", "RFC 8441 4", over_h2, protocol=b"connect-udp", opens_tunnel=False, statuses=(400, 405, 501)),
-    of("a tunnel over HTTP/2 on a route without", "RFC 8441 4", over_h2, path=b"/score/<TOKEN>", opens_tunnel=False, statuses=(400, 403, 405, 501)),
-    of("a tunnel over HTTP/2 that the upstream refuses", "RFC 8441 5", over_h2, reply=REFUSED, opens_tunnel=False, statuses=(426, 400, 502)),
-    of("a tunnel over HTTP/2 to the denied path", "threat 6", over_h2, path=b"/admin", opens_tunnel=False, statuses=(400, 403)),
+    of("a tunnel over HTTP/2 for another protocol", "RFC 8441 4", over_h2, protocol=b"connect-udp", opens_tunnel=False,
+        statuses=(400, 405, 501)),
+    of("a tunnel over HTTP/2 on a route without", "RFC 8441 4", over_h2, path=b"/score/<TOKEN>", opens_tunnel=False,
+        statuses=(400, 403, 405, 501)),
+    of("a tunnel over HTTP/2 that the upstream refuses", "RFC 8441 5", over_h2, reply=REFUSED, opens_tunnel=False,
+        statuses=(426, 400, 502)),
+    of("a tunnel over HTTP/2 to the denied path", "threat 6", over_h2, path=b"/admin", opens_tunnel=False, statuses=(400,
+        403)),
 ]

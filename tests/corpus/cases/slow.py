@@ -39,7 +39,8 @@ def found_out(lane, talk, within, keep_busy=None, pause=0.2, reads=True):
     took = time.monotonic() - began
     demand(over(), Outcome.HUNG, f"still served after {took:.0f} s")
     for answer in talk.answers:
-        demand(answer.status in (400, 408, 504), Outcome.WRONG if answer.status != 200 else Outcome.CROSSED, f"answered {answer.status}")
+        demand(answer.status in (400, 408, 504), Outcome.WRONG if answer.status != 200 else Outcome.CROSSED,
+            f"answered {answer.status}")
     return took
 
 
@@ -73,10 +74,14 @@ def slow_reader(lane, drip):
     with contextlib.closing(sock):
         sock.sendall(lane.fill(GET + b"\r\n"))
         wait_until(lambda: lane.upstream.seen().requests, "the request does not arrive")
-        released = lambda: not any(not record.ended and not record.was_reset for record in lane.upstream.seen().records)  # noqa: E731
+
+        def released():
+            return all(record.ended or record.was_reset for record in lane.upstream.seen().records)
+
         began = time.monotonic()
         while not released():
-            demand(time.monotonic() - began < LATER, Outcome.HUNG, "the upstream's connection is still held for a client that does not read")
+            demand(time.monotonic() - began < LATER, Outcome.HUNG,
+                "the upstream's connection is still held for a client that does not read")
             if drip:
                 with contextlib.suppress(OSError):
                     sock.recv(1)
@@ -110,14 +115,18 @@ def slow_h2(lane, begin, drip=None, within=SOON, preface=True):
             h2.until(lambda: h2.settings or h2.end)
         h2.send(*(part(lane) if callable(part) else part for part in begin))
         began = time.monotonic()
-        over = lambda: h2.end or h2.is_told_off or h2.goaways or any(one.is_over for one in h2.streams.values()) or h2.write_failed  # noqa: E731
+
+        def over():
+            return h2.end or h2.goaways or h2.write_failed or any(one.is_over for one in h2.streams.values())
+
         while not over() and time.monotonic() - began < within:
             if drip:
                 h2.send(drip)
             h2.until(over, 0.2)
         demand(over(), Outcome.HUNG, f"still served after {time.monotonic() - began:.0f} s: {h2.state()}")
         for one in h2.streams.values():
-            demand(one.status in (None, 400, 408, 504), Outcome.CROSSED if one.status == 200 else Outcome.WRONG, f"answered {one.status}")
+            demand(one.status in (None, 400, 408, 504), Outcome.CROSSED if one.status == 200 else Outcome.WRONG,
+                f"answered {one.status}")
     lane.canary()
     seen = lane.upstream.end()
     check_rules(seen, lane, USUAL)
@@ -152,7 +161,8 @@ def idle(lane, h2):
             one.read_answers(1)
             began = time.monotonic()
             demand(one.read_end(SOON), Outcome.HUNG, "an idle connection stays open")
-            demand(one.end == "fin" and len(one.answers) == 1, Outcome.WRONG, f"an idle connection ends with {one.end} and {len(one.answers)} answers")
+            demand(one.end == "fin" and len(one.answers) == 1, Outcome.WRONG,
+                f"an idle connection ends with {one.end} and {len(one.answers)} answers")
     demand(time.monotonic() - began > 1.0, Outcome.WRONG, "an idle connection is closed long before its time")
     lane.canary()
 
@@ -168,9 +178,11 @@ def slow_upstream(lane, script, statuses=(504, 502), cut=False, within=SOON):
         done = talk.until(lambda: talk.answers or talk.end, within)
         demand(done, Outcome.HUNG, f"no end after {time.monotonic() - began:.0f} s")
         if cut:
-            demand(not talk.answers and talk.end, Outcome.CROSSED, f"an answer that stopped ends as whole: {bytes(talk.raw[:200])!r}")
+            demand(not talk.answers and talk.end, Outcome.CROSSED,
+                f"an answer that stopped ends as whole: {bytes(talk.raw[:200])!r}")
         else:
-            demand(talk.answers and talk.answers[0].status in statuses, Outcome.WRONG, f"answered {bytes(talk.raw[:100])!r}, {talk.end}")
+            demand(talk.answers and talk.answers[0].status in statuses, Outcome.WRONG,
+                f"answered {bytes(talk.raw[:100])!r}, {talk.end}")
     lane.upstream.script = usual
     lane.canary()
 
@@ -195,11 +207,13 @@ def says_then(*pieces, pause=None, forever=b"", then=None):
 def patient_stream(lane):
     """A slow answer that never falls silent for long is passed on to its end: models stream their words."""
     words = [b"4\r\nword\r\n"] * 12
-    lane.upstream.script = says_then(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *words, b"0\r\n\r\n", pause=0.5, then=usual)
+    lane.upstream.script = says_then(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *words, b"0\r\n\r\n",
+        pause=0.5, then=usual)
     with lane.talk() as talk:
         talk.send(lane.fill(GET + b"\r\n"), b"GET")
         talk.read_answers(1, 20)
-        demand(talk.answers and talk.answers[0].body == b"word" * 12, Outcome.WRONG, f"a slow answer is cut off: {bytes(talk.raw[-200:])!r} {talk.end}")
+        demand(talk.answers and talk.answers[0].body == b"word" * 12, Outcome.WRONG,
+            f"a slow answer is cut off: {bytes(talk.raw[-200:])!r} {talk.end}")
     lane.upstream.script = usual
     lane.canary()
 
@@ -207,7 +221,8 @@ def patient_stream(lane):
 def patient_upload(lane):
     """A body that comes in pieces, each in time, is forwarded."""
     text = sized(POST, b"0123456789" * 100)
-    lane.converse([text[:-1000], *[text[len(text) - 1000 + at : len(text) - 1000 + at + 100] for at in range(0, 1000, 100)]], passes(post(b"0123456789" * 100)), (b"POST",))
+    lane.converse([text[:-1000], *[text[len(text) - 1000 + at : len(text) - 1000 + at + 100] for at in range(0, 1000, 100)]],
+        passes(post(b"0123456789" * 100)), (b"POST",))
 
 
 def patient_head(lane):
@@ -288,7 +303,8 @@ CASES = [
     of("chunks of a byte", SECTION, slow_client, CHUNKED, b"1\r\nx\r\n", LATER, method=b"POST"),
     of("a chunk's size by the digit", SECTION, slow_client, CHUNKED + b"0", b"0", LATER, method=b"POST"),
     of("a chunk's extension by the byte", SECTION, slow_client, CHUNKED + b"5;a=", b"b", LATER, method=b"POST"),
-    of("trailers by the field", SECTION, slow_client, CHUNKED + b"5\r\nhello\r\n0\r\n", b"x-a: b\r\n", LATER, method=b"POST"),
+    of("trailers by the field", SECTION, slow_client, CHUNKED + b"5\r\nhello\r\n0\r\n", b"x-a: b\r\n", LATER,
+        method=b"POST"),
     of("a body that is waited for with 100", "RFC 9110 10.1.1", never_continues),
     of("a client that does not read", SECTION, slow_reader, False),
     of("a client that reads by the byte", SECTION, slow_reader, True),
@@ -298,20 +314,27 @@ CASES = [
     of("HTTP/2 without a byte", "RFC 9113 3.4", slow_h2, [], preface=False),
     of("HTTP/2 with half a preface", "RFC 9113 3.4", slow_h2, [f.PREFACE[:10]], preface=False),
     of("HTTP/2 with a head that never ends", "RFC 9113 6.10", slow_h2, [head(request(), end_headers=False)]),
-    of("HTTP/2 with a head by the frame", "RFC 9113 6.10", slow_h2, [head(request(), end_headers=False)], f.continuation(1, b"", False)),
-    of("HTTP/2 with a frame that never ends", "RFC 9113 4.1", slow_h2, [f.frame(f.HEADERS, 5, 1, b"\x82", length=100)], b"\x82"),
+    of("HTTP/2 with a head by the frame", "RFC 9113 6.10", slow_h2, [head(request(), end_headers=False)], f.continuation(1,
+        b"", False)),
+    of("HTTP/2 with a frame that never ends", "RFC 9113 4.1", slow_h2, [f.frame(f.HEADERS, 5, 1, b"\x82", length=100)],
+        b"\x82"),
     of("HTTP/2 with a frame's header that never ends", "RFC 9113 4.1", slow_h2, [b"\0\0\x08"]),
     of("HTTP/2 with a body that never comes", "RFC 9113 8.1", slow_h2, [head(request(method=b"POST"), end=False)]),
-    of("HTTP/2 with a body by the byte", "RFC 9113 8.1", slow_h2, [head(request(method=b"POST"), end=False)], f.data(1, b"x", False), LATER),
+    of("HTTP/2 with a body by the byte", "RFC 9113 8.1", slow_h2, [head(request(method=b"POST"), end=False)], f.data(1, b"x",
+        False), LATER),
     of("HTTP/2 with no window for the answer", "RFC 9113 6.9", h2_reader),
     of("an idle connection", "RFC 9112 9.5", idle, False),
     of("an idle connection of HTTP/2", "RFC 9113 9.1", idle, True),
     of("three hundred slow callers", SECTION, loris),
     of("an upstream that does not answer", "RFC 9110 15.6.5", slow_upstream, says_then()),
-    of("an upstream whose head comes by the byte", "RFC 9110 15.6.5", slow_upstream, says_then(b"HTTP/1.1 200 OK\r\nx-a: ", forever=b"b")),
-    of("an upstream that says 103 for ever", "RFC 9110 15.2", slow_upstream, says_then(forever=b"HTTP/1.1 103 Early Hints\r\n\r\n")),
-    of("an upstream whose body stops", "RFC 9112 8", slow_upstream, says_then(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello"), cut=True),
-    of("an upstream whose chunks stop", "RFC 9112 8", slow_upstream, says_then(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"), cut=True),
+    of("an upstream whose head comes by the byte", "RFC 9110 15.6.5", slow_upstream, says_then(b"HTTP/1.1 200 OK\r\nx-a: ",
+        forever=b"b")),
+    of("an upstream that says 103 for ever", "RFC 9110 15.2", slow_upstream,
+        says_then(forever=b"HTTP/1.1 103 Early Hints\r\n\r\n")),
+    of("an upstream whose body stops", "RFC 9112 8", slow_upstream,
+        says_then(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello"), cut=True),
+    of("an upstream whose chunks stop", "RFC 9112 8", slow_upstream,
+        says_then(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"), cut=True),
     of("a slow answer passes", "RFC 9112 9.5", patient_stream),
     of("a slow body passes", "RFC 9112 9.5", patient_upload),
     of("a slow head passes", "RFC 9112 9.5", patient_head),

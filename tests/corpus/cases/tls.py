@@ -18,9 +18,12 @@ from ..core.talk import dial
 from ..core.upstream import usual
 
 COMMANDS = {
-    ScanCommand.SSL_2_0_CIPHER_SUITES, ScanCommand.SSL_3_0_CIPHER_SUITES, ScanCommand.TLS_1_0_CIPHER_SUITES, ScanCommand.TLS_1_1_CIPHER_SUITES,
-    ScanCommand.TLS_1_2_CIPHER_SUITES, ScanCommand.TLS_1_3_CIPHER_SUITES, ScanCommand.TLS_COMPRESSION, ScanCommand.TLS_1_3_EARLY_DATA, ScanCommand.HEARTBLEED,
-    ScanCommand.ROBOT, ScanCommand.OPENSSL_CCS_INJECTION, ScanCommand.SESSION_RENEGOTIATION, ScanCommand.ELLIPTIC_CURVES, ScanCommand.TLS_EXTENDED_MASTER_SECRET,
+    ScanCommand.SSL_2_0_CIPHER_SUITES, ScanCommand.SSL_3_0_CIPHER_SUITES, ScanCommand.TLS_1_0_CIPHER_SUITES,
+        ScanCommand.TLS_1_1_CIPHER_SUITES,
+    ScanCommand.TLS_1_2_CIPHER_SUITES, ScanCommand.TLS_1_3_CIPHER_SUITES, ScanCommand.TLS_COMPRESSION,
+        ScanCommand.TLS_1_3_EARLY_DATA, ScanCommand.HEARTBLEED,
+    ScanCommand.ROBOT, ScanCommand.OPENSSL_CCS_INJECTION, ScanCommand.SESSION_RENEGOTIATION, ScanCommand.ELLIPTIC_CURVES,
+        ScanCommand.TLS_EXTENDED_MASTER_SECRET,
 }
 SOUND = ("_GCM_", "CHACHA20_POLY1305", "_CCM")
 scans, scanning = {}, threading.Lock()
@@ -41,7 +44,8 @@ def scan(lane):
 
 def result(lane, command):
     attempt = getattr(scan(lane), command.value)
-    demand(attempt.result is not None, Outcome.WRONG, f"sslyze: {command.value}: {attempt.error_reason} {attempt.error_trace}")
+    demand(attempt.result is not None, Outcome.WRONG,
+        f"sslyze: {command.value}: {attempt.error_reason} {attempt.error_trace}")
     return attempt.result
 
 
@@ -54,7 +58,8 @@ def not_offered(lane, command):
 def sound_suites(lane, command, forward_secrecy):
     accepted = [one.cipher_suite.name for one in result(lane, command).accepted_cipher_suites]
     demand(accepted, Outcome.WRONG, "no suite at all")
-    unsound = [name for name in accepted if not any(word in name for word in SOUND) or forward_secrecy and not name.startswith("TLS_ECDHE_")]
+    unsound = [name for name in accepted if not any(word in name for word in SOUND) or forward_secrecy
+        and not name.startswith("TLS_ECDHE_")]
     demand(not unsound, Outcome.WRONG, f"unsound suites: {unsound}")
     lane.canary()
 
@@ -79,12 +84,14 @@ def testssl(lane):
     report = Path(lane.pki.ca).parent / f"testssl-{lane.target.name}.json"
     report.unlink(missing_ok=True)
     subprocess.run(
-        [program, "--quiet", "--warnings", "off", "--color", "0", "-p", "-s", "-f", "--ip", "127.0.0.1", "--jsonfile", report, f"localhost:{lane.ports.tls}"],
+        [program, "--quiet", "--warnings", "off", "--color", "0", "-p", "-s", "-f", "--ip", "127.0.0.1", "--jsonfile",
+            report, f"localhost:{lane.ports.tls}"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=170,
     )
     found = json.loads(report.read_text())
     severities = {one["id"]: (one["severity"], one["finding"]) for one in found}
-    demand("TLS1_3" in severities and "cipherlist_NULL" in severities, Outcome.WRONG, f"the scan did not come to its end: {sorted(severities)}")
+    demand("TLS1_3" in severities and "cipherlist_NULL" in severities, Outcome.WRONG,
+        f"the scan did not come to its end: {sorted(severities)}")
     bad = {name: one for name, one in severities.items() if one[0] not in ("OK", "INFO", "DEBUG")}
     demand(not bad, Outcome.WRONG, f"testssl says: {bad}")
     lane.canary()
@@ -150,16 +157,19 @@ def end_of_tls(lane, cut):
     """An answer that ends with the connection ends with close_notify (RFC 8446 section 6.1); one that broke off does not."""
     async def script(wire):
         await wire.request()
-        await wire.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n" + (b"" if cut else b"0\r\n\r\n"))
+        await wire.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n" + (b"" if cut
+            else b"0\r\n\r\n"))
 
     lane.upstream.script = script
     with lane.talk(tls=True) as talk:
         talk.send(lane.fill((GET + b"\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")), b"GET")
         talk.read_end()
         if cut:
-            demand(talk.end == "reset" or talk.answers and talk.answers[0].status == 502, Outcome.CROSSED, f"an answer that broke off ends as whole: {talk.end} {bytes(talk.raw)!r}")
+            demand(talk.end == "reset" or talk.answers and talk.answers[0].status == 502, Outcome.CROSSED,
+                f"an answer that broke off ends as whole: {talk.end} {bytes(talk.raw)!r}")
         else:
-            demand(talk.end == "fin" and talk.answers and talk.answers[0].body == b"hello", Outcome.WRONG, f"the end: {talk.end} {bytes(talk.raw)!r}")
+            demand(talk.end == "fin" and talk.answers and talk.answers[0].body == b"hello", Outcome.WRONG,
+                f"the end: {talk.end} {bytes(talk.raw)!r}")
     lane.upstream.script = usual
     lane.canary()
 
@@ -201,16 +211,22 @@ CASES = [
     of("sound curves alone", "RFC 9325 4.2", curves),
     of("no compression", "RFC 9325 3.3", flag, ScanCommand.TLS_COMPRESSION, "supports_compression", [False]),
     of("no early data", "RFC 8446 8", flag, ScanCommand.TLS_1_3_EARLY_DATA, "supports_early_data", [False]),
-    of("no renegotiation by the client", "RFC 9325 3.5", flag, ScanCommand.SESSION_RENEGOTIATION, "is_vulnerable_to_client_renegotiation_dos", [False]),
+    of("no renegotiation by the client", "RFC 9325 3.5", flag, ScanCommand.SESSION_RENEGOTIATION,
+        "is_vulnerable_to_client_renegotiation_dos", [False]),
     of("no bleeding heart", "CVE-2014-0160", flag, ScanCommand.HEARTBLEED, "is_vulnerable_to_heartbleed", [False]),
-    of("no early change of cipher", "CVE-2014-0224", flag, ScanCommand.OPENSSL_CCS_INJECTION, "is_vulnerable_to_ccs_injection", [False]),
-    of("no oracle for RSA", "ROBOT", flag, ScanCommand.ROBOT, "robot_result", ["NOT_VULNERABLE_NO_ORACLE", "NOT_VULNERABLE_RSA_NOT_SUPPORTED"]),
-    of("an extended master secret", "RFC 7627 4", flag, ScanCommand.TLS_EXTENDED_MASTER_SECRET, "supports_ems_extension", [True]),
+    of("no early change of cipher", "CVE-2014-0224", flag, ScanCommand.OPENSSL_CCS_INJECTION,
+        "is_vulnerable_to_ccs_injection", [False]),
+    of("no oracle for RSA", "ROBOT", flag, ScanCommand.ROBOT, "robot_result", ["NOT_VULNERABLE_NO_ORACLE",
+        "NOT_VULNERABLE_RSA_NOT_SUPPORTED"]),
+    of("an extended master secret", "RFC 7627 4", flag, ScanCommand.TLS_EXTENDED_MASTER_SECRET, "supports_ems_extension",
+        [True]),
     of("no protocol in common", "RFC 7301 3.2", no_overlap),
     of("TLS 1.1 by hand", "RFC 8996 5", refuses, minimum_version=V.TLSv1, maximum_version=V.TLSv1_1),
-    of("no suite without forward secrecy", "RFC 9325 4.1", refuses, maximum_version=V.TLSv1_2, ciphers="AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0"),
+    of("no suite without forward secrecy", "RFC 9325 4.1", refuses, maximum_version=V.TLSv1_2,
+        ciphers="AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0"),
     of("no suite without a certificate", "RFC 9325 4.1", refuses, maximum_version=V.TLSv1_2, ciphers="aNULL:@SECLEVEL=0"),
-    of("no suite of CBC", "RFC 9325 4.1", refuses, maximum_version=V.TLSv1_2, ciphers="ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA256:@SECLEVEL=0"),
+    of("no suite of CBC", "RFC 9325 4.1", refuses, maximum_version=V.TLSv1_2,
+        ciphers="ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA256:@SECLEVEL=0"),
     of("HTTP on the port of TLS", "RFC 9110 4.2.2", raw, GET + b"\r\n"),
     of("HTTP/2 on the port of TLS", "RFC 9113 3.2", raw, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     of("a record that says it is too large", "RFC 8446 5.1", raw, b"\x16\x03\x01\xff\xff" + b"\x01" * 1000),

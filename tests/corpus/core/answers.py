@@ -25,10 +25,12 @@ class BadGateway:
             answer = talk.answers[0]
             demand(answer.status in self.statuses, Outcome.CROSSED if answer.status < 500 else Outcome.WRONG,
                    f"passed on as whole: {answer.raw[:300]!r}")
-            demand(MARK not in answer.raw, Outcome.CROSSED, f"what the upstream said is in the refusal: {answer.raw[:300]!r}")
+            demand(MARK not in answer.raw, Outcome.CROSSED,
+                f"what the upstream said is in the refusal: {answer.raw[:300]!r}")
             return
         demand(talk.end in ("fin", "reset"), Outcome.HUNG, "neither an answer nor an end")
-        demand(talk.partial is None or talk.partial.head is None or talk.partial.head.framing != "close" or talk.end == "reset",
+        demand(talk.partial is None or talk.partial.head is None or talk.partial.head.framing != "close"
+            or talk.end == "reset",
                Outcome.CROSSED, "an answer that broke off ends as if it were whole")
         demand(self.cut_ok and talk.raw, Outcome.HUNG, "the connection ends without a word")
 
@@ -55,7 +57,8 @@ class Delivered:
             demand(answer.all(name) == [value], Outcome.WRONG, f"{name.decode()} is {answer.all(name)!r}, not {value!r}")
         for name in self.lacks:
             demand(not answer.all(name), Outcome.CROSSED, f"{name.decode()} came through: {answer.all(name)!r}")
-        demand(self.trailers is None or tuple(answer.trailers) == self.trailers, Outcome.CROSSED, f"its trailers are {answer.trailers!r}")
+        demand(self.trailers is None or tuple(answer.trailers) == self.trailers, Outcome.CROSSED,
+            f"its trailers are {answer.trailers!r}")
         demand(answer.framing in self.framing, Outcome.WRONG, f"it is framed by {answer.framing}")
         if self.informational is not None:
             found = tuple(one.status for one in talk.informational)
@@ -80,7 +83,8 @@ def replies(reply, then="keep", before_body=False):
     return script
 
 
-def upstream_says(lane, script, expect, request=GET + b"\r\n", method=b"GET", fresh=False, next_on_same=True, rules=USUAL, end=False,
+def upstream_says(lane, script, expect, request=GET + b"\r\n", method=b"GET", fresh=False, next_on_same=True, rules=USUAL,
+    end=False,
                   settled=None):
     """Asks, and judges what comes. `fresh`: the upstream's connection must not serve another request."""
     lane.upstream.script = script
@@ -99,7 +103,8 @@ def upstream_says(lane, script, expect, request=GET + b"\r\n", method=b"GET", fr
         lane.canary()
         seen = lane.upstream.end()
         check_rules(seen, lane, rules)
-        demand(talk.end != "broken", Outcome.CROSSED, f"the client got what is no sound HTTP ({talk.why}): {bytes(talk.raw[:300])!r}")
+        demand(talk.end != "broken", Outcome.CROSSED,
+            f"the client got what is no sound HTTP ({talk.why}): {bytes(talk.raw[:300])!r}")
         demand(len(talk.answers) <= 1, Outcome.CROSSED, f"{len(talk.answers)} answers to one request")
         if fresh and first:
             used = lane.upstream.records[0].raw.count(b" HTTP/1.1\r\n")
@@ -122,5 +127,6 @@ def table(klass, rows):
         options = dict(options[0]) if options else {}
         of_case = {key: options.pop(key) for key in ("needs", "profile", "alone") if key in options}
         script = script if callable(script) else replies(script)
-        cases.append(Case(name, "answers", klass, section, partial(upstream_says, script=script, expect=expect, **options), **of_case))
+        cases.append(Case(name, "answers", klass, section, partial(upstream_says, script=script, expect=expect, **options),
+            **of_case))
     return cases

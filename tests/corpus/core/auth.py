@@ -43,7 +43,8 @@ class NotReached:
 
     def check(self, talk, seen, lane):
         for request in seen.requests:
-            demand(any(request.target.startswith(prefix) for prefix in self.under), Outcome.BYPASS, f"forwarded as {told([request])}")
+            demand(any(request.target.startswith(prefix) for prefix in self.under), Outcome.BYPASS,
+                f"forwarded as {told([request])}")
         demand(not seen.cut and len(seen.requests) <= 1, Outcome.CROSSED, f"the upstream saw {told(seen.requests)}")
         demand(talk.answers, Outcome.HUNG, f"no answer: {talk.end}")
         status = talk.answers[0].status

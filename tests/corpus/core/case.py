@@ -81,6 +81,7 @@ CLASSES = {
     "h2: streams": "the life of streams",
     "h2: floods": "work without end",
     "h2: sound": "well-formed HTTP/2 that must pass",
+    "h2: plain": "HTTP/2 without TLS",
     "h2: upstream": "upstreams that break HTTP/2",
     "credentials: form": "keys padded, joined, encoded, cut or bent",
     "credentials: number": "two credentials, or none",

@@ -61,7 +61,8 @@ class StreamError:
             return
         ended = h2.is_told_off or h2.end in ("fin", "reset")
         demand(ended or one.reset is not None, Outcome.HUNG, f"neither an answer nor a reset: {h2.state()}")
-        demand(one.reset is None or one.reset in self.codes, Outcome.WRONG, f"reset with {one.reset}, not {sorted(self.codes)}")
+        demand(one.reset is None or one.reset in self.codes, Outcome.WRONG,
+            f"reset with {one.reset}, not {sorted(self.codes)}")
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ class Answered:
 
     def check(self, h2, seen, lane):
         demand(not seen.cut, Outcome.CROSSED, f"a request that was never completed: {seen.raw()[:300]!r}")
-        demand(len(seen.requests) <= len(self.requests), Outcome.CROSSED, f"{len(seen.requests)} requests: {told(seen.requests)}")
+        demand(len(seen.requests) <= len(self.requests), Outcome.CROSSED,
+            f"{len(seen.requests)} requests: {told(seen.requests)}")
         for number in range(len(self.requests)):
             one = h2.stream(self.stream + 2 * number)
             demand(one.is_over, Outcome.HUNG, f"no answer: {h2.state()}")
-            demand(one.status == 200, Outcome.BLAMED if (one.status or 0) >= 500 else Outcome.WRONG, f"answered {one.status}: {h2.state()}")
+            demand(one.status == 200, Outcome.BLAMED if (one.status or 0) >= 500 else Outcome.WRONG,
+                f"answered {one.status}: {h2.state()}")
         demand(len(seen.requests) == len(self.requests), Outcome.WRONG, f"the upstream saw {told(seen.requests)}")
         # Streams run beside each other: in any order.
         left = list(seen.requests)
@@ -119,13 +122,16 @@ def head(fields, stream=1, end=True, **options):
     return make
 
 
-def play_frames(lane, frames, expect, rules=USUAL, sentinel=True, script=None, options=None):
+def play_frames(lane, frames, expect, rules=USUAL, sentinel=True, script=None, options=None, bytewise=False):
     """Sends frames, reads what comes, looks whether the connection still serves, and judges both sides."""
     if script:
         lane.upstream.script = script
     with lane.http2(**(options or {})) as h2:
-        h2.until(lambda: h2.settings or h2.end)
-        h2.send(*(fill(lane, frame) for frame in frames))
+        if (options or {}).get("preface", True):
+            h2.until(lambda: h2.settings or h2.end)
+        filled = b"".join(fill(lane, frame) for frame in frames)
+        for part in [bytes([byte]) for byte in filled] if bytewise else [filled]:
+            h2.send(part)
         checks = expect if isinstance(expect, tuple) else (expect,)
         checks[0].settle(h2)
         failed = None
@@ -146,7 +152,8 @@ def look(lane, h2):
     one = h2.stream(SENTINEL)
     if h2.is_told_off or h2.end in ("fin", "reset"):
         return
-    demand(one.status == 200 and one.echoed() == lane.fill(b"/sentinel-<TOKEN>"), Outcome.HUNG, f"the next request on the connection is not served: {h2.state()}")
+    demand(one.status == 200 and one.echoed() == lane.fill(b"/sentinel-<TOKEN>"), Outcome.HUNG,
+        f"the next request on the connection is not served: {h2.state()}")
 
 
 def finish(lane, h2, checks, rules=USUAL):
@@ -178,7 +185,8 @@ def table(klass, rows):
     for name, section, frames, expect, *options in rows:
         options = dict(options[0]) if options else {}
         of_case = {key: options.pop(key) for key in ("needs", "profile", "alone") if key in options}
-        cases.append(Case(name, "h2", klass, section, partial(play_frames, frames=frames, expect=expect, **options), **of_case))
+        cases.append(Case(name, "h2", klass, section, partial(play_frames, frames=frames, expect=expect, **options),
+            **of_case))
     return cases
 
 

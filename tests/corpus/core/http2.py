@@ -40,9 +40,9 @@ class Stream:
 class Http2:
     """One connection."""
 
-    def __init__(self, port, tls, preface=True, settings=(), patience=PATIENCE):
+    def __init__(self, port, tls, preface=True, settings=(), patience=PATIENCE, name="localhost"):
         self.patience = patience
-        self.sock = dial(port, patience, tls)
+        self.sock = dial(port, patience, tls, name)
         if tls:
             demand(self.sock.selected_alpn_protocol() == "h2", Outcome.WRONG, "HTTP/2 was not negotiated")
         self.sent, self.raw = bytearray(), bytearray()

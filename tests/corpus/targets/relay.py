@@ -14,7 +14,7 @@ class Relay(Target):
     name = "relay"
     version = "plain"
     attaches = False
-    has = frozenset(["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers"])
+    has = frozenset(["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "prior-knowledge"])
 
     def launch(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -26,7 +26,8 @@ class Relay(Target):
 
     def listen(self, to, context):
         async def start():
-            server = await asyncio.start_server(lambda reader, writer: self.relay(to, reader, writer), "127.0.0.1", 0, ssl=context, backlog=1024)
+            server = await asyncio.start_server(lambda reader, writer: self.relay(to, reader, writer), "127.0.0.1", 0,
+                ssl=context, backlog=1024)
             return server.sockets[0].getsockname()[1]
 
         return asyncio.run_coroutine_threadsafe(start(), self.loop.loop).result(30)

@@ -1,9 +1,13 @@
 """scoregate itself, by its release binary and a configuration file, as a user runs it."""
 
+import datetime
 import hashlib
 import resource
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from harness.gate import BINARY, Gate, command
 
 from ..core.lane import Ports
@@ -23,7 +27,8 @@ class Scoregate(Target):
 
     name = "scoregate"
     has = frozenset(
-        ["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "logs", "admin", "websocket", "proxy-protocol"]
+        ["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "logs", "admin", "websocket",
+            "proxy-protocol", "prior-knowledge", "certificates"]
     )
 
     def launch(self):
@@ -60,17 +65,33 @@ class Scoregate(Target):
         }
         if self.profile == "slow":
             config["timeouts"] = SHORT | {"lame_duck": "0s"}
+        tls = self.pki.listener_tls()
+        tls["certificates"].append(self.another_certificate("other.test"))
         for number, (upstream, upstream_h2) in enumerate(self.upstreams):
             names = [f"lane{number}", f"lane{number}-tls", f"lane{number}-proxy"]
             config["listeners"] += [
                 {"name": names[0], "address": "127.0.0.1:0"},
                 # Not loopback: every host is served here, as at a gateway.
-                {"name": names[1], "address": "0.0.0.0:0", "tls": self.pki.listener_tls()},
+                {"name": names[1], "address": "0.0.0.0:0", "tls": tls},
                 {"name": names[2], "address": "127.0.0.1:0", "proxy_protocol": True, "trusted_proxies": ["127.0.0.0/8"]},
             ]
             config["endpoints"] |= self.endpoints(number, upstream, upstream_h2)
             config["routes"] += [route(number, names, **one) for one in ROUTES]
         return config
+
+    def another_certificate(self, name):
+        """A second certificate for the listeners of TLS, signed by itself."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+        builder = builder.serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=7))
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        place = {"cert": self.folder / "other.crt", "key": self.folder / "other.key"}
+        place["cert"].write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        self.pki.write_key(place["key"], key)
+        return {what: str(file) for what, file in place.items()}
 
     def endpoints(self, number, upstream, upstream_h2):
         service, extra = ({"primary": {"value": key}} for key in (self.keys.service, self.keys.extra))
@@ -106,6 +127,7 @@ ROUTES = [
     {"host": "secret.test", "path": "/", "callers": ["team-b"]},
     {"host": "*.wild.test", "path": "/", "callers": ["team-b"]},
     {"host": "public.test", "path": "/", "callers": ["team-a"]},
+    {"host": "other.test", "path": "/", "callers": ["team-a"]},
 ]
 
 
