@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from harness.gate import BINARY
 from harness.pki import Pki
 
 from . import cases as case_modules
@@ -30,6 +31,9 @@ def all_cases():
         found += importlib.import_module(f"{case_modules.__name__}.{module}").CASES
     seen = set()
     for case in found:
+        sent = (case.corpus, repr(getattr(case.play, "keywords", None) or case.name))
+        assert sent not in seen, f"{case.name!r} is another case with another name"
+        seen.add(sent)
         key = (case.corpus, case.klass, case.name)
         assert key not in seen, f"two cases are called {key}"
         assert case.klass in CLASSES, f"{key} is of no class: {case.klass}"
@@ -50,6 +54,7 @@ def arguments():
 
 def main():
     options = arguments()
+    assert BINARY.exists(), f"{BINARY} is missing: `cargo build --release --locked` makes it"
     cases = [case for case in all_cases() if re.search(options.filter, f"{case.corpus}/{case.klass}/{case.name}")]
     if options.list:
         for case in cases:
