@@ -14,15 +14,16 @@ class Relay(Target):
     name = "relay"
     version = "plain"
     attaches = False
-    has = frozenset(["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "prior-knowledge"])
+    has = frozenset(["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "prior-knowledge",
+                     "websocket", "proxy-protocol"])
 
     def launch(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.pki.cert, self.pki.key)
         context.set_alpn_protocols(["h2", "http/1.1"])
-        return [
-            Ports(self.listen(upstream.port, None), self.listen(upstream.port, context)) for upstream, _ in self.upstreams
-        ]
+        plain = [self.listen(upstream.port, None) for upstream, _ in self.upstreams]
+        tls = [self.listen(upstream.port, context) for upstream, _ in self.upstreams]
+        return [Ports(*both, proxy=both[0]) for both in zip(plain, tls)]
 
     def listen(self, to, context):
         async def start():
