@@ -15,6 +15,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod mock_azure;
 pub mod run;
 // -- data plane: no files, no configuration, no control plane --
 pub mod proxy;
@@ -22,8 +23,11 @@ pub mod proxy;
 pub mod clock;
 pub mod digest;
 pub mod ids;
+pub mod iris;
+pub mod jwt;
 pub mod random;
 pub mod secret;
+pub mod service_auth;
 pub mod snapshot;
 pub mod telemetry;
 // -- control plane --

@@ -58,6 +58,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // Fails only if a provider is installed already, and then it is this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     raise_descriptor_limit();
+    keep_pages_small();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -73,6 +74,14 @@ fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // Where it is refused the acceptors refuse connections early and say so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Memory that ten thousand connections gave back when they fell idle lies scattered over pages; with huge ones next to nothing
+/// of it reaches the system again (benches/README.md).
+fn keep_pages_small() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay on");
+    }
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {

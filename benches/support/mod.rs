@@ -51,6 +51,6 @@ pub(crate) fn head(path: &str) -> RequestHead {
          Authorization: Bearer {CALLER_KEY}\r\nContent-Length: 190\r\n\r\n"
     );
     let mut head = RequestHead::default();
-    parse::request(text.as_bytes(), 100, &mut head).unwrap();
+    parse::request(text.as_bytes(), 100, &mut head).unwrap().unwrap();
     head
 }

@@ -20,6 +20,7 @@ mod drain;
 mod exit;
 mod keygen;
 mod man;
+mod mock_azure;
 mod output;
 mod reload;
 mod run;
@@ -101,6 +102,8 @@ enum Command {
     Reload(ReloadArgs),
     /// Make a running scoregate take leave: not ready, then no new connections, then the end
     Drain,
+    /// Be an Azure of one's own: identity provider, control plane and scoring services, to try things against
+    MockAzure(mock_azure::MockAzureArgs),
     /// Print the version
     Version(VersionArgs),
     /// Print completions for a shell
@@ -124,6 +127,7 @@ impl Command {
             Self::Status(args) => status::run(&args, admin),
             Self::Reload(args) => reload::run(&args, admin),
             Self::Drain => drain::run(admin),
+            Self::MockAzure(args) => mock_azure::run(args, global),
             Self::Version(args) => version::run(args.json),
             Self::Completions { shell } => completions::run(shell),
             Self::Man => man::run(),

@@ -30,6 +30,9 @@ fn every_command_of_the_interface_is_read() {
         "scoregate --admin /run/a.sock status",
         "scoregate reload --drained",
         "scoregate drain",
+        "scoregate mock-azure",
+        "scoregate mock-azure --listen 127.0.0.1:8443 --admin 127.0.0.1:9901 --tls --fixture f.yaml --port-file p.json",
+        "scoregate mock-azure --backend a=http://h/score --backend b=http://h/score --listen-anywhere",
         "scoregate version --json",
         "scoregate completions bash",
         "scoregate man",
@@ -52,6 +55,8 @@ fn what_is_unknown_is_a_usage_error() {
         "scoregate status --admin http://host/status",
         "scoregate completions tcl",
         "scoregate drain --now",
+        "scoregate mock-azure --listen here",
+        "scoregate mock-azure --backend name",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
     }

@@ -11,6 +11,7 @@
 //!
 //! Faults of all four are collected in a `fault::Report` and given back together.
 
+pub(crate) mod document;
 mod expand;
 pub mod fault;
 mod marked;

@@ -1,6 +1,4 @@
 //! The demo's scoring service: Azure's shape (a key as `Bearer`, JSON in and out) around a very small real model.
-//!
-//! The model is a nearest-centroid classifier of iris flowers; its centroids are the class means of Fisher's 1936 data set.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -13,12 +11,7 @@ use axum::{
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
-/// Sepal length, sepal width, petal length, petal width: centimetres.
-const CENTROIDS: [(&str, [f64; 4]); 3] = [
-    ("setosa", [5.006, 3.428, 1.462, 0.246]),
-    ("versicolor", [5.936, 2.770, 4.260, 1.326]),
-    ("virginica", [6.588, 2.974, 5.552, 2.026]),
-];
+use crate::iris;
 
 /// Serves on a free port of loopback until the runtime ends.
 ///
@@ -42,42 +35,8 @@ async fn score(
     if !bool::from(presented.ct_eq(expected.as_bytes())) {
         return (StatusCode::UNAUTHORIZED, Json(json!({ "message": "this service demands its own key" })));
     }
-    match serde_json::from_slice::<Flowers>(&body) {
-        Ok(flowers) => {
-            (StatusCode::OK, Json(json!({ "result": flowers.data.iter().map(classify).collect::<Vec<_>>() })))
-        }
-        Err(error) => {
-            let message = format!(
-                "expected {{\"data\": [[sepal length, sepal width, petal length, petal width], ...]}}: {error}"
-            );
-            (StatusCode::BAD_REQUEST, Json(json!({ "message": message })))
-        }
-    }
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Flowers {
-    data: Vec<[f64; 4]>,
-}
-
-fn classify(flower: &[f64; 4]) -> &'static str {
-    let distance = |centroid: &[f64; 4]| -> f64 { centroid.iter().zip(flower).map(|(a, b)| (a - b).powi(2)).sum() };
-    let nearest = CENTROIDS.iter().min_by(|(_, a), (_, b)| distance(a).total_cmp(&distance(b)));
-    nearest.map_or("unknown", |(name, _)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flowers_of_the_data_set_are_told_apart() {
-        for (flower, species) in [
-            ([5.1, 3.5, 1.4, 0.2], "setosa"),
-            ([5.7, 2.8, 4.5, 1.3], "versicolor"),
-            ([6.7, 3.0, 5.2, 2.3], "virginica"),
-        ] {
-            assert_eq!(classify(&flower), species);
-        }
+    match iris::score(&body) {
+        Ok(result) => (StatusCode::OK, Json(result)),
+        Err(message) => (StatusCode::BAD_REQUEST, Json(json!({ "message": message }))),
     }
 }

@@ -2,13 +2,7 @@
 
 use http::{HeaderMap, Response};
 
-use super::{
-    body::ResponseBody,
-    head::ResponseHead,
-    headers::{outgoing, survey::ResponseSurvey},
-    tunnel::Tunnel,
-    worker::Worker,
-};
+use super::{body::ResponseBody, head::ResponseHead, headers::outgoing, tunnel::Tunnel, worker::Worker};
 
 /// What comes of a request.
 #[derive(Debug)]
@@ -35,9 +29,8 @@ impl Tunnel {
     /// What grants it, as hyper wants that for HTTP/2 (RFC 8441 section 5).
     pub fn answer(&self, worker: &Worker) -> Response<()> {
         let mut fields = HeaderMap::new();
-        let survey = ResponseSurvey::of(&self.head.fields);
         let id = &self.exchange.0.request_id;
-        outgoing::write_answer(&mut fields, &self.head.fields, &survey, false, id, &worker.date());
+        outgoing::write_answer(&mut fields, &self.head.fields, false, id, &worker.date());
         let mut response = Response::new(());
         *response.headers_mut() = fields;
         response
@@ -48,9 +41,8 @@ impl Answer {
     /// As hyper wants it for HTTP/2.
     pub fn into_response(self, worker: &Worker) -> Response<ResponseBody> {
         let Self { head, body, .. } = self;
-        let survey = ResponseSurvey::of(&head.fields);
         let mut fields = HeaderMap::with_capacity(head.fields.len() + 2);
-        outgoing::write_answer(&mut fields, &head.fields, &survey, true, &body.exchange().request_id, &worker.date());
+        outgoing::write_answer(&mut fields, &head.fields, true, &body.exchange().request_id, &worker.date());
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = fields;

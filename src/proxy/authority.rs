@@ -36,15 +36,14 @@ fn host_without_port(authority: &str) -> Option<&str> {
         }
         (address, after)
     } else {
-        let end = authority.find(':').unwrap_or(authority.len());
-        let (name, after) = authority.split_at(end);
+        let end = memchr::memchr(b':', authority.as_bytes()).unwrap_or(authority.len());
+        let (name, after) = authority.split_at_checked(end)?;
         // With its dot at the end it is the same name (RFC 1034 section 3.1): no way around a rule for it.
         let name = name.strip_suffix('.').unwrap_or(name);
-        let label_ok = |label: &str| {
-            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~'))
+        let label_ok = |label: &[u8]| {
+            !label.is_empty() && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~'))
         };
-        let name_ok = name.split('.').all(label_ok);
-        if !name_ok {
+        if !name.as_bytes().split(|b| *b == b'.').all(label_ok) {
             return None;
         }
         (name, after)

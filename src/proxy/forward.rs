@@ -21,7 +21,7 @@ use super::{
         forwarded::PreviousHop,
         framing,
         outgoing::{FieldSink, Outgoing},
-        survey::{ResponseSurvey, Survey, tokens},
+        survey::{ResponseSurvey, Survey},
         websocket,
     },
     http1::{
@@ -369,7 +369,7 @@ impl Handshake {
         }
         let survey = ResponseSurvey::of(&head.fields);
         let switched = survey.upgrade.first().is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"))
-            && head.fields.all("connection").flat_map(tokens).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+            && head.fields.connection().upgrade;
         let understood = self.ours.as_ref().is_none_or(|key| survey.websocket_accept.first() == Some(key.as_bytes()));
         if !switched || !understood {
             return Err(Reject::UpstreamProtocolError);

@@ -6,6 +6,12 @@
 
 use http::{HeaderMap, Method, StatusCode, Version, request, response};
 
+use super::headers::{
+    known::{Known, known},
+    outgoing::FieldSink,
+    survey::tokens,
+};
+
 /// A stretch of a head's text: from, to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span(u32, u32);
@@ -25,22 +31,116 @@ impl Span {
 /// The fields of a message. Names are lower-case.
 #[derive(Debug, Default)]
 pub struct Fields {
-    /// What the spans point into.
+    /// What the lines point into.
     text: Vec<u8>,
-    lines: Vec<(Span, Span)>,
+    lines: Vec<Line>,
     map: HeaderMap,
+    connection: ConnectionOptions,
+}
+
+/// A field in a head's text.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: Span,
+    value: Span,
+    known: Known,
+    /// It stands there exactly as it would be written: `name: value` and its line end.
+    verbatim: bool,
+}
+
+/// What `Connection` says (RFC 9110 section 7.6.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// `close`
+    pub close: bool,
+    /// `keep-alive`
+    pub keep_alive: bool,
+    /// `upgrade`
+    pub upgrade: bool,
+    /// Names of fields that end at this hop.
+    pub names: bool,
+}
+
+impl ConnectionOptions {
+    fn add(&mut self, value: &[u8]) {
+        for option in tokens(value) {
+            let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
+            if is(b"keep-alive") {
+                self.keep_alive = true;
+            } else if is(b"close") {
+                self.close = true;
+            } else {
+                // `upgrade` is an option and the name of a field.
+                self.upgrade |= is(b"upgrade");
+                self.names = true;
+            }
+        }
+    }
+}
+
+/// What is to be done with a field that is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copy {
+    /// It passes as it is.
+    Whole,
+    /// It does not pass, or was written in another form.
+    Not,
 }
 
 impl Fields {
     /// Name and value of each, in the order they came.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let lines = self.lines.iter().map(|(name, value)| (name.of(&self.text), value.of(&self.text)));
-        lines.chain(self.map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+        self.known().map(|(_, name, value)| (name, value))
+    }
+
+    /// The same, with what each is to us.
+    pub fn known(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
+        let lines = self.lines.iter().map(|line| (line.known, line.name.of(&self.text), line.value.of(&self.text)));
+        lines.chain(self.map.iter().map(|(name, value)| {
+            let name = name.as_str().as_bytes();
+            (known(name), name, value.as_bytes())
+        }))
+    }
+
+    /// Copies the fields that pass. Those that stand one after the other as they would be written are copied together.
+    pub fn copy<S: FieldSink>(&self, sink: &mut S, mut verdict: impl FnMut(&mut S, Known, &[u8], &[u8]) -> Copy) {
+        // An empty run is where nothing waits to be copied.
+        let mut run = 0..0;
+        for line in &self.lines {
+            let (name, value) = (line.name.of(&self.text), line.value.of(&self.text));
+            let passes = verdict(sink, line.known, name, value) == Copy::Whole;
+            if passes && line.verbatim && S::TAKES_LINES {
+                let (from, to) = (line.name.0 as usize, line.value.1 as usize + LINE_END.len());
+                if run.end != from {
+                    sink.lines(self.text.get(run).unwrap_or_default());
+                    run = from..to;
+                }
+                run.end = to;
+            } else if passes {
+                sink.lines(self.text.get(std::mem::take(&mut run)).unwrap_or_default());
+                sink.field(name, value);
+            }
+        }
+        if !run.is_empty() {
+            sink.lines(self.text.get(run).unwrap_or_default());
+        }
+        for (name, value) in &self.map {
+            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+            if verdict(sink, known(name), name, value) == Copy::Whole {
+                sink.field(name, value);
+            }
+        }
     }
 
     /// Every value of one name.
     pub fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
         self.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// What `Connection` says.
+    #[must_use]
+    pub const fn connection(&self) -> ConnectionOptions {
+        self.connection
     }
 
     /// How many there are.
@@ -62,26 +162,42 @@ impl Fields {
     }
 
     /// Begins anew with a head's text; the memory stays.
-    pub(super) fn take_text(&mut self, text: &[u8]) -> &mut Vec<u8> {
+    pub(super) fn take_text(&mut self, text: &[u8]) {
         self.lines.clear();
         self.map.clear();
+        self.connection = ConnectionOptions::default();
         self.text.clear();
         self.text.extend_from_slice(text);
-        &mut self.text
     }
 
     /// A field of the text, its name made lower-case.
     pub(super) fn push_line(&mut self, name: Span, value: Span) {
-        if let Some(name) = self.text.get_mut(name.0 as usize..name.1 as usize) {
+        let (from, to) = (name.0 as usize, name.1 as usize);
+        if let Some(name) = self.text.get_mut(from..to) {
             name.make_ascii_lowercase();
         }
-        self.lines.push((name, value));
+        let known = known(name.of(&self.text));
+        if known == Known::Connection {
+            self.connection.add(value.of(&self.text));
+        }
+        let (begin, end) = (value.0 as usize, value.1 as usize);
+        let verbatim = begin == to + 2
+            && self.text.get(to..begin) == Some(b": ")
+            && self.text.get(end..end + LINE_END.len()) == Some(LINE_END);
+        self.lines.push(Line { name, value, known, verbatim });
     }
 }
 
+/// What ends a line of a head.
+const LINE_END: &[u8] = b"\r\n";
+
 impl From<HeaderMap> for Fields {
     fn from(map: HeaderMap) -> Self {
-        Self { map, ..Self::default() }
+        let mut connection = ConnectionOptions::default();
+        for value in map.get_all(http::header::CONNECTION) {
+            connection.add(value.as_bytes());
+        }
+        Self { map, connection, ..Self::default() }
     }
 }
 
@@ -94,8 +210,10 @@ pub struct RequestHead {
     pub version: Version,
     /// CONNECT with `:protocol` = `websocket` (RFC 8441 section 4).
     pub extended_connect: bool,
-    /// Fields; their text begins with the request target's line in HTTP/1.1, and is the target alone in HTTP/2.
+    /// Fields.
     pub fields: Fields,
+    /// What the spans below point into: the target of HTTP/1.1, or its parts of HTTP/2 one after the other.
+    target: String,
     /// `:authority`, or that of an absolute-form target.
     authority: Option<Span>,
     path: Span,
@@ -109,6 +227,7 @@ impl Default for RequestHead {
             version: Version::HTTP_11,
             extended_connect: false,
             fields: Fields::default(),
+            target: String::new(),
             authority: None,
             path: Span::default(),
             query: None,
@@ -136,39 +255,40 @@ impl RequestHead {
     }
 
     fn text(&self, span: Span) -> &str {
-        // Only ASCII is let into a target (`read_target`); hyper's targets are text.
-        std::str::from_utf8(span.of(&self.fields.text)).unwrap_or_default()
+        self.target.get(span.0 as usize..span.1 as usize).unwrap_or_default()
     }
 
-    /// Finds the parts of the target that stands at `from..to` of the text (RFC 9112 section 3.2). None where it is in no form
-    /// of those that a server may be sent, or has a character that no URI has.
-    pub(super) fn read_target(&mut self, from: usize, to: usize) -> Option<()> {
-        let target = self.fields.text.get(from..to)?;
-        if target.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'#' | b'<' | b'>')) {
+    /// Finds the parts of a target (RFC 9112 section 3.2). None where it is in no form of those that a server may be sent, or has a
+    /// character that no URI has.
+    pub(super) fn read_target(&mut self, target: &str) -> Option<()> {
+        let bytes = target.as_bytes();
+        if bytes.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'#' | b'<' | b'>')) {
             return None;
         }
+        self.target.clear();
+        self.target.push_str(target);
         self.authority = None;
         self.query = None;
-        let mut begin = from;
-        if !target.starts_with(b"/") {
+        let end = bytes.len();
+        let mut begin = 0;
+        if !bytes.starts_with(b"/") {
             if self.method == Method::CONNECT {
-                self.authority = Some(Span::new(from, to));
-                self.path = Span::new(to, to);
+                self.authority = Some(Span::new(0, end));
+                self.path = Span::new(end, end);
                 return Some(());
             }
-            if target == b"*" {
-                self.path = Span::new(from, to);
+            if bytes == b"*" {
+                self.path = Span::new(0, end);
                 return Some(());
             }
-            let after = scheme_length(target)?;
-            let rest = target.get(after..)?;
-            let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
-            self.authority = Some(Span::new(from + after, from + after + end));
-            begin = from + after + end;
+            let after = scheme_length(bytes)?;
+            let rest = bytes.get(after..)?;
+            begin = after + rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+            self.authority = Some(Span::new(after, begin));
         }
-        let question = self.fields.text.get(begin..to)?.iter().position(|b| *b == b'?').map(|at| begin + at);
-        self.path = Span::new(begin, question.unwrap_or(to));
-        self.query = question.map(|at| Span::new(at + 1, to));
+        let question = memchr::memchr(b'?', bytes.get(begin..)?).map(|at| begin + at);
+        self.path = Span::new(begin, question.unwrap_or(end));
+        self.query = question.map(|at| Span::new(at + 1, end));
         Some(())
     }
 }
@@ -180,18 +300,19 @@ fn scheme_length(target: &[u8]) -> Option<usize> {
 
 impl From<request::Parts> for RequestHead {
     fn from(parts: request::Parts) -> Self {
-        let mut fields = Fields::from(parts.headers);
+        let mut target = String::with_capacity(64);
         let mut put = |text: &str| {
-            let from = fields.text.len();
-            fields.text.extend_from_slice(text.as_bytes());
-            Span::new(from, fields.text.len())
+            let from = target.len();
+            target.push_str(text);
+            Span::new(from, target.len())
         };
         let authority = parts.uri.authority().map(|authority| put(authority.as_str()));
         let path = put(parts.uri.path());
         let query = parts.uri.query().map(&mut put);
         let protocol = parts.extensions.get::<hyper::ext::Protocol>();
         let extended_connect = protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"));
-        Self { method: parts.method, version: parts.version, extended_connect, fields, authority, path, query }
+        let fields = Fields::from(parts.headers);
+        Self { method: parts.method, version: parts.version, extended_connect, fields, target, authority, path, query }
     }
 }
 
@@ -216,8 +337,7 @@ mod tests {
 
     fn target(method: Method, text: &str) -> Option<(Option<String>, String, Option<String>)> {
         let mut head = RequestHead { method, ..RequestHead::default() };
-        head.fields.take_text(text.as_bytes());
-        head.read_target(0, text.len())?;
+        head.read_target(text)?;
         Some((head.authority().map(Into::into), head.path().into(), head.query().map(Into::into)))
     }
 
@@ -243,6 +363,27 @@ mod tests {
             assert_eq!(target(Method::GET, text), expected, "{text}");
         }
         assert_eq!(target(Method::CONNECT, "a:443"), parts(Some("a:443"), "", None));
+    }
+
+    #[test]
+    fn fields_that_stand_as_they_would_be_written_are_copied_together() {
+        #[derive(Default)]
+        struct Pieces(Vec<String>);
+        impl FieldSink for Pieces {
+            const TAKES_LINES: bool = true;
+            fn field(&mut self, name: &[u8], value: &[u8]) {
+                self.0.push(format!("{}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
+            }
+            fn lines(&mut self, lines: &[u8]) {
+                self.0.extend((!lines.is_empty()).then(|| String::from_utf8_lossy(lines).into_owned()));
+            }
+        }
+        let mut head = RequestHead::default();
+        let text = b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nDrop: x\r\nC: 3\r\nD:  4\r\nE: 5 \r\nF:\r\n\r\n";
+        crate::proxy::http1::parse::request(text, 100, &mut head).expect("head");
+        let mut pieces = Pieces::default();
+        head.fields.copy(&mut pieces, |_, _, name, _| if name == b"drop" { Copy::Not } else { Copy::Whole });
+        assert_eq!(pieces.0, ["a: 1\r\nb: 2\r\n", "c: 3\r\n", "d=4", "e=5", "f="]);
     }
 
     #[test]

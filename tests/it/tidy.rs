@@ -39,6 +39,24 @@ fn the_data_plane_knows_neither_files_nor_configuration_nor_control_plane() {
 }
 
 #[test]
+fn a_service_s_own_side_of_the_scheme_knows_neither_mock_nor_configuration_nor_io() {
+    for (path, code) in sources("service_auth") {
+        for forbidden in ["crate::control", "crate::config", "mock_azure", "std::fs", "tokio", "std::net", "Clock"] {
+            assert!(!code.contains(forbidden), "{} has {forbidden}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_embedded_azure_s_memory_is_pure() {
+    for (path, code) in sources("mock_azure/state") {
+        for forbidden in ["std::fs", "tokio", "std::net", "Clock", "random::"] {
+            assert!(!code.contains(forbidden), "{} has {forbidden}", path.display());
+        }
+    }
+}
+
+#[test]
 fn only_the_publisher_stores_a_snapshot() {
     for (path, code) in sources("") {
         let stores =

@@ -91,6 +91,14 @@ pub(crate) fn read(value: Value) -> Result<Config, DoesNotFit> {
     serde_yaml::from_value(value).map_err(|_quotes_values| DoesNotFit)
 }
 
+/// Reads a document that is not the configuration.
+///
+/// # Errors
+/// The first thing that does not fit, with its line and column.
+pub(crate) fn read_document<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
+    serde_yaml::from_str(text)
+}
+
 /// The schema and the structs disagree, which is a fault of this program.
 #[derive(Debug)]
 pub(crate) struct DoesNotFit;

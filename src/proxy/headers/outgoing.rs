@@ -10,15 +10,21 @@ use super::{
     forwarded::{self, PreviousHop},
     framing,
     known::{Known, known},
-    survey::{ResponseSurvey, Survey, tokens},
+    survey::{Survey, tokens},
     trace::{self, RequestId},
 };
-use crate::proxy::head::{Fields, RequestHead};
+use crate::proxy::head::{Copy, Fields, RequestHead};
 
 /// Where a head is written.
 pub trait FieldSink {
+    /// Whether whole lines can be added as they are.
+    const TAKES_LINES: bool = false;
+
     /// Adds a field.
     fn field(&mut self, name: &[u8], value: &[u8]);
+
+    /// Adds whole lines, `name: value` and their line ends. Only where it takes them.
+    fn lines(&mut self, _lines: &[u8]) {}
 
     /// Adds a field that nothing on the way may keep.
     fn secret(&mut self, name: &HeaderName, value: &HeaderValue) {
@@ -61,17 +67,18 @@ pub struct Outgoing<'a> {
 impl Outgoing<'_> {
     /// Writes the fields.
     pub fn write(&self, sink: &mut impl FieldSink) {
-        let named = named_by_connection(self.survey.connection.first(), &self.head.fields);
-        for (name, value) in self.head.fields.iter() {
+        let named = named_by_connection(&self.head.fields);
+        self.head.fields.copy(sink, |sink, known, name, value| {
             let is_ours = || self.configured.iter().any(|other| other.as_str().as_bytes() == name);
-            match self.verdict(known(name), value) {
-                Verdict::Stays => {}
-                _ if named.contains(&name) || is_ours() => {}
-                Verdict::Passes => sink.field(name, value),
+            match self.verdict(known, value) {
+                Verdict::Stays => return Copy::Not,
+                _ if named.contains(&name) || is_ours() => return Copy::Not,
+                Verdict::Passes => return Copy::Whole,
                 Verdict::BecomesId => sink.field(name, self.id.as_bytes()),
                 Verdict::OneLess => sink.field(name, one_less(value).as_bytes()),
             }
-        }
+            Copy::Not
+        });
         if self.survey.cookie.is_repeated() && !named.contains(&&b"cookie"[..]) {
             sink.field(b"cookie", &joined(&self.head.fields, "cookie", b"; "));
         }
@@ -132,43 +139,38 @@ fn one_less(number: &[u8]) -> String {
 
 /// Writes the fields of an answer that pass; `content-length` where `length`. Adds the request's id and the date where the
 /// upstream gave none (RFC 9110 section 6.6.1).
-pub fn write_answer(
-    sink: &mut impl FieldSink,
-    fields: &Fields,
-    survey: &ResponseSurvey<'_>,
-    length: bool,
-    id: &RequestId,
-    date: &[u8],
-) {
-    let named = named_by_connection(survey.connection.first(), fields);
-    for (name, value) in fields.iter() {
-        let passes = match known(name) {
+pub fn write_answer(sink: &mut impl FieldSink, fields: &Fields, length: bool, id: &RequestId, date: &[u8]) {
+    let named = named_by_connection(fields);
+    let (mut has_id, mut has_date) = (false, false);
+    fields.copy(sink, |_, known, name, _| {
+        has_id |= known == Known::RequestId;
+        has_date |= known == Known::Date;
+        let passes = match known {
             Known::Connection | Known::TransferEncoding | Known::Upgrade | Known::Hop | Known::ResponseHop => false,
             // Whoever joins two ends makes it anew.
             Known::WebSocketKey => false,
             Known::ContentLength => length,
             _ => true,
         };
-        if passes && !named.contains(&name) {
-            sink.field(name, value);
-        }
-    }
-    if !survey.has_request_id {
+        if passes && !named.contains(&name) { Copy::Whole } else { Copy::Not }
+    });
+    if !has_id {
         sink.field(b"x-request-id", id.as_bytes());
     }
-    if !survey.has_date {
+    if !has_date {
         sink.field(b"date", date);
     }
 }
 
 /// Writes the fields of an informational answer that pass.
 pub fn write_informational(sink: &mut impl FieldSink, fields: &Fields) {
-    let named = named_by_connection(fields.all("connection").next(), fields);
-    for (name, value) in fields.iter() {
-        if matches!(known(name), Known::Other) && !named.contains(&name) {
-            sink.field(name, value);
-        }
-    }
+    let named = named_by_connection(fields);
+    fields.copy(
+        sink,
+        |_, known, name, _| {
+            if known == Known::Other && !named.contains(&name) { Copy::Whole } else { Copy::Not }
+        },
+    );
 }
 
 /// The trailers of an answer that pass: none that says how the message is framed, where it goes or what it is (RFC 9110 section
@@ -209,9 +211,8 @@ const NO_TRAILERS: [&str; 14] = [
 
 /// `Connection: x-a, x-b` makes `x-a` and `x-b` hop-by-hop too. What this proxy itself adds does not pass here: a caller cannot
 /// have it removed.
-fn named_by_connection<'h>(first: Option<&[u8]>, fields: &'h Fields) -> Vec<&'h [u8]> {
-    if first.is_none_or(|value| matches!(value, b"keep-alive" | b"close")) && fields.all("connection").nth(1).is_none()
-    {
+fn named_by_connection(fields: &Fields) -> Vec<&[u8]> {
+    if !fields.connection().names {
         return Vec::new();
     }
     let listed: Vec<&[u8]> = fields.all("connection").flat_map(tokens).collect();
@@ -316,7 +317,7 @@ mod tests {
         let id = trace::request_id(Survey::default().request_id, || 1);
         let write = |length| {
             let mut out = HeaderMap::new();
-            write_answer(&mut out, &fields, &ResponseSurvey::of(&fields), length, &id, b"now");
+            write_answer(&mut out, &fields, length, &id, b"now");
             out
         };
         let id = "00000000000000000000000000000001";

@@ -2,7 +2,7 @@
 //!
 //! Called once per request by `pipeline`; `decide` and `forward` read the result.
 
-use super::known::{Known, known};
+use super::known::Known;
 use crate::proxy::{head::Fields, reject::Reject};
 
 /// A field that may stand in a head once.
@@ -65,8 +65,6 @@ pub struct Survey<'h> {
     pub expect: One<'h>,
     /// `cookie`
     pub cookie: One<'h>,
-    /// `connection`
-    pub connection: One<'h>,
     /// `upgrade`
     pub upgrade: One<'h>,
     /// `max-forwards`
@@ -94,8 +92,8 @@ impl<'h> Survey<'h> {
     #[must_use]
     pub fn of(fields: &'h Fields) -> Self {
         let mut survey = Self::default();
-        for (name, value) in fields.iter() {
-            match known(name) {
+        for (known, name, value) in fields.known() {
+            match known {
                 Known::Host => survey.host.add(value),
                 Known::ContentLength => survey.content_length.add(value),
                 Known::ContentType => survey.content_type.add(value),
@@ -104,7 +102,6 @@ impl<'h> Survey<'h> {
                 Known::ApiKey => survey.api_key.add(value),
                 Known::RequestId => survey.request_id.add(value),
                 Known::TransferEncoding => survey.transfer_encoding.add(value),
-                Known::Connection => survey.connection.add(value),
                 Known::Upgrade => survey.upgrade.add(value),
                 Known::WebSocketKey => survey.websocket_key.add(value),
                 Known::MaxForwards => survey.max_forwards.add(value),
@@ -116,7 +113,13 @@ impl<'h> Survey<'h> {
                 Known::ForwardedProto => survey.forwarded_proto = true,
                 Known::ForwardedHost => survey.forwarded_host = true,
                 Known::TraceParent => survey.traceparent.add(value),
-                Known::OtherId | Known::Claim | Known::Date | Known::Hop | Known::RequestHop | Known::ResponseHop => {}
+                Known::Connection
+                | Known::OtherId
+                | Known::Claim
+                | Known::Date
+                | Known::Hop
+                | Known::RequestHop
+                | Known::ResponseHop => {}
                 // CGI-like servers read `x_auth` and `x.auth` as `x-auth`: a way around the removal of identity headers.
                 Known::Other => survey.ambiguous_name |= name.iter().any(|b| matches!(b, b'_' | b'.')),
             }
@@ -144,16 +147,10 @@ pub struct ResponseSurvey<'h> {
     pub content_length: One<'h>,
     /// `transfer-encoding`
     pub transfer_encoding: One<'h>,
-    /// `connection`
-    pub connection: One<'h>,
     /// `upgrade`
     pub upgrade: One<'h>,
     /// `sec-websocket-accept`
     pub websocket_accept: One<'h>,
-    /// `x-request-id` is there.
-    pub has_request_id: bool,
-    /// `date` is there.
-    pub has_date: bool,
 }
 
 impl<'h> ResponseSurvey<'h> {
@@ -161,15 +158,12 @@ impl<'h> ResponseSurvey<'h> {
     #[must_use]
     pub fn of(fields: &'h Fields) -> Self {
         let mut survey = Self::default();
-        for (name, value) in fields.iter() {
-            match known(name) {
+        for (known, _, value) in fields.known() {
+            match known {
                 Known::ContentLength => survey.content_length.add(value),
                 Known::TransferEncoding => survey.transfer_encoding.add(value),
-                Known::Connection => survey.connection.add(value),
                 Known::Upgrade => survey.upgrade.add(value),
                 Known::WebSocketKey => survey.websocket_accept.add(value),
-                Known::RequestId => survey.has_request_id = true,
-                Known::Date => survey.has_date = true,
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Method, Version};
 
-use super::survey::{Survey, tokens};
+use super::survey::Survey;
 use crate::proxy::head::RequestHead;
 
 /// What is hashed with the key (RFC 6455 section 1.3).
@@ -32,7 +32,7 @@ pub fn wanted(head: &RequestHead, survey: &Survey<'_>) -> Wanted {
     let asks = head.version == Version::HTTP_11
         && !survey.upgrade.is_repeated()
         && protocol.eq_ignore_ascii_case(b"websocket")
-        && head.fields.all("connection").flat_map(tokens).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+        && head.fields.connection().upgrade;
     if asks { Wanted::WebSocket } else { Wanted::Nothing }
 }
 

@@ -22,10 +22,7 @@ use super::{
 use crate::proxy::{
     body::RequestBody,
     head::ResponseHead,
-    headers::{
-        framing,
-        survey::{ResponseSurvey, tokens},
-    },
+    headers::{framing, survey::ResponseSurvey},
 };
 
 /// Largest head of an answer, bytes and fields: twice what a caller may send.
@@ -130,11 +127,8 @@ pub async fn exchange(
     let Reading { head, .. } = reading;
     let survey = ResponseSurvey::of(&head.fields);
     let decoder = body_of(head.status, is_head, &survey).ok_or(NoAnswer::Broken(Unreadable::Framing))?;
-    let says = |word: &[u8]| {
-        survey.connection.first().is_some()
-            && head.fields.all("connection").flat_map(tokens).any(|token| token.eq_ignore_ascii_case(word))
-    };
-    let keeps = decoder != Decoder::UntilClose && !says(b"close") && (!line.old || says(b"keep-alive"));
+    let says = head.fields.connection();
+    let keeps = decoder != Decoder::UntilClose && !says.close && (!line.old || says.keep_alive);
     link.begin_body(decoder, false);
     if let Some(rest) = sending {
         send_rest(Rc::clone(link), rest);
@@ -170,9 +164,7 @@ impl Reading {
     ) -> Poll<Result<parse::StatusLine, Unreadable>> {
         loop {
             let found = link.with_ahead(|bytes| {
-                let Some(length) = self.end.find(bytes, MAX_HEAD)? else { return Ok(None) };
-                let line = parse::response(bytes.get(..length).unwrap_or_default(), MAX_FIELDS, &mut self.head)?;
-                Ok(Some((length, line)))
+                self.end.read(bytes, MAX_HEAD, |bytes| parse::response(bytes, MAX_FIELDS, &mut self.head))
             });
             let Some((length, line)) = found.map_err(Unreadable::Head)? else {
                 if ready!(link.poll_fill(cx)).map_err(Unreadable::Io)? == 0 {
@@ -185,6 +177,7 @@ impl Reading {
             if switches || !self.head.status.is_informational() {
                 return Poll::Ready(Ok(line));
             }
+            self.end = HeadEnd::default();
             self.informational += 1;
             if self.head.status == StatusCode::SWITCHING_PROTOCOLS || self.informational > MAX_INFORMATIONAL {
                 return Poll::Ready(Err(Unreadable::Informational));

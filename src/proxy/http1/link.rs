@@ -20,14 +20,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::chunked::{Decoder, Step};
 use crate::proxy::{io_watch::IoWatch, stream::Stream};
 
-/// One read, bytes: the worker's scratch buffer, and the largest frame of a body.
+/// The largest frame of a body, bytes.
 const READ: usize = 64 << 10;
+/// One read where a head is awaited, or little of a body: what it brings of a large body is copied, and the rest is not.
+const READ_SMALL: usize = 16 << 10;
 /// From here a body's bytes are read into a frame of their own.
 const LARGE: u64 = 8 << 10;
+/// Memory for bytes read ahead that is kept for the next ones.
+const KEPT: usize = 8 << 10;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SMALL].into());
 }
 
 /// One HTTP/1.1 connection's stream.
@@ -66,6 +70,7 @@ impl Ahead {
         self.taken = self.taken.saturating_add(length);
         if self.taken >= self.bytes.len() {
             self.bytes.clear();
+            self.bytes.shrink_to(KEPT);
             self.taken = 0;
         }
     }

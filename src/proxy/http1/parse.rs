@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use http::{Method, StatusCode, Version};
 
-use crate::proxy::head::{RequestHead, ResponseHead, Span};
+use crate::proxy::head::{Fields, RequestHead, ResponseHead, Span};
 
 /// Fields that are parsed without allocating.
 const FEW_FIELDS: usize = 128;
@@ -26,29 +26,54 @@ pub enum BadHead {
     TooLarge,
 }
 
-/// The search for the end of a head. Remembers how far it came, so that a head that comes byte by byte is not read anew each time.
+/// How far the reading of a head has come. A head that is there at once is parsed at once; of one that comes in pieces the end is
+/// searched first, so that a head that comes byte by byte is not parsed anew each time.
 #[derive(Debug, Default)]
 pub struct HeadEnd {
     searched: usize,
+    partial: bool,
 }
 
 impl HeadEnd {
-    /// How long the head is that `bytes` begin with; None where its end is not there yet.
+    /// Reads the head that `bytes` begin with, of `limit` bytes at most; says how long it is. None where its end is not there yet.
     ///
     /// # Errors
-    /// A line that does not end with CRLF, a first byte that cannot begin a message, a head over `limit`.
-    pub fn find(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, BadHead> {
-        if bytes.first().is_some_and(|first| !first.is_ascii_alphabetic()) {
+    /// See [`BadHead`]; those of `parse`, which is given bytes that begin with a head, and says how much of them that is.
+    pub fn read<T>(
+        &mut self,
+        bytes: &[u8],
+        limit: usize,
+        parse: impl FnOnce(&[u8]) -> Result<Option<(usize, T)>, BadHead>,
+    ) -> Result<Option<(usize, T)>, BadHead> {
+        let Some(first) = bytes.first() else { return Ok(None) };
+        if !first.is_ascii_alphabetic() {
             return Err(BadHead::Malformed);
         }
+        if self.partial {
+            let Some(end) = self.find(bytes, limit)? else { return Ok(None) };
+            return parse(bytes.get(..end).unwrap_or_default());
+        }
+        match parse(bytes)? {
+            Some((length, _)) if length > limit => Err(BadHead::TooLarge),
+            Some(read) => Ok(Some(read)),
+            None if bytes.len() > limit => Err(BadHead::TooLarge),
+            None => {
+                self.partial = true;
+                Ok(None)
+            }
+        }
+    }
+
+    /// How long the head is that `bytes` begin with; None where its end is not there yet.
+    fn find(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, BadHead> {
         while let Some(at) = bytes.get(self.searched..).and_then(|rest| memchr::memchr(b'\n', rest)) {
             let end = self.searched + at + 1;
             let line = bytes.get(..end).unwrap_or_default();
-            if !line.ends_with(b"\r\n") {
+            if !line.ends_with(LINE_END) {
                 return Err(BadHead::Malformed);
             }
             self.searched = end;
-            if line.ends_with(b"\r\n\r\n") {
+            if line.ends_with(HEAD_END) {
                 self.searched = 0;
                 return if end > limit { Err(BadHead::TooLarge) } else { Ok(Some(end)) };
             }
@@ -58,34 +83,46 @@ impl HeadEnd {
     }
 }
 
-/// Reads a request's head, which is all of `bytes`.
+const LINE_END: &[u8] = b"\r\n";
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// Reads the request's head that `bytes` begin with; says how long it is. None where its end is not there.
 ///
 /// # Errors
 /// See [`BadHead`]. `fields` is the most it may have.
-pub fn request(bytes: &[u8], fields: usize, into: &mut RequestHead) -> Result<(), BadHead> {
+pub fn request(bytes: &[u8], fields: usize, into: &mut RequestHead) -> Result<Option<usize>, BadHead> {
     with_room(bytes, fields, |room| {
         let mut parsed = httparse::Request::new(&mut []);
         let done = parsed.parse_with_uninit_headers(bytes, room).map_err(|error| match refuse(error) {
             BadHead::Version if !names_a_version(bytes) => BadHead::Malformed,
             bad => bad,
         })?;
-        if done != httparse::Status::Complete(bytes.len()) {
-            return Err(BadHead::Malformed);
-        }
-        let target = parsed.path.unwrap_or_default().as_bytes();
+        let httparse::Status::Complete(length) = done else { return Ok(None) };
+        let text = bytes.get(..length).unwrap_or_default();
         into.method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
             .map_err(|_not_a_token| BadHead::Malformed)?;
         into.version = version(parsed.version);
         // One space and no more is what httparse takes on both sides of the target.
-        let from = offset(bytes, target);
-        into.fields.take_text(bytes);
-        into.read_target(from, from + target.len()).ok_or(BadHead::Malformed)?;
-        for header in parsed.headers.iter() {
-            let (name, value) = spans(bytes, header);
-            into.fields.push_line(name, value);
-        }
-        Ok(())
+        into.read_target(parsed.path.unwrap_or_default()).ok_or(BadHead::Malformed)?;
+        take_fields(text, parsed.headers, &mut into.fields)?;
+        Ok(Some(length))
     })
+}
+
+/// Takes the fields over; every line must end with CRLF, where httparse would take a bare LF.
+fn take_fields(text: &[u8], headers: &[httparse::Header<'_>], into: &mut Fields) -> Result<(), BadHead> {
+    if !text.ends_with(HEAD_END) {
+        return Err(BadHead::Malformed);
+    }
+    into.take_text(text);
+    for header in headers {
+        let (name, value) = (offset(text, header.name.as_bytes()), offset(text, header.value));
+        if !text.get(..name).unwrap_or_default().ends_with(LINE_END) {
+            return Err(BadHead::Malformed);
+        }
+        into.push_line(Span::new(name, name + header.name.len()), Span::new(value, value + header.value.len()));
+    }
+    Ok(())
 }
 
 /// What an answer's first line says beside the status.
@@ -95,26 +132,20 @@ pub struct StatusLine {
     pub old: bool,
 }
 
-/// Reads an answer's head, which is all of `bytes`.
+/// Reads the answer's head that `bytes` begin with; says how long it is. None where its end is not there.
 ///
 /// # Errors
 /// See [`BadHead`].
-pub fn response(bytes: &[u8], fields: usize, into: &mut ResponseHead) -> Result<StatusLine, BadHead> {
+pub fn response(bytes: &[u8], fields: usize, into: &mut ResponseHead) -> Result<Option<(usize, StatusLine)>, BadHead> {
     with_room(bytes, fields, |room| {
         let mut parsed = httparse::Response::new(&mut []);
         let done = httparse::ParserConfig::default()
             .parse_response_with_uninit_headers(&mut parsed, bytes, room)
             .map_err(refuse)?;
-        if done != httparse::Status::Complete(bytes.len()) {
-            return Err(BadHead::Malformed);
-        }
+        let httparse::Status::Complete(length) = done else { return Ok(None) };
         into.status = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_range| BadHead::Malformed)?;
-        into.fields.take_text(bytes);
-        for header in parsed.headers.iter() {
-            let (name, value) = spans(bytes, header);
-            into.fields.push_line(name, value);
-        }
-        Ok(StatusLine { old: parsed.version == Some(0) })
+        take_fields(bytes.get(..length).unwrap_or_default(), parsed.headers, &mut into.fields)?;
+        Ok(Some((length, StatusLine { old: parsed.version == Some(0) })))
     })
 }
 
@@ -152,11 +183,6 @@ const fn version(minor: Option<u8>) -> Version {
     if matches!(minor, Some(0)) { Version::HTTP_10 } else { Version::HTTP_11 }
 }
 
-fn spans(bytes: &[u8], header: &httparse::Header<'_>) -> (Span, Span) {
-    let (name, value) = (offset(bytes, header.name.as_bytes()), offset(bytes, header.value));
-    (Span::new(name, name + header.name.len()), Span::new(value, value + header.value.len()))
-}
-
 /// Where a part of `bytes` begins in it. An empty part may point anywhere: it is as good at the beginning.
 fn offset(bytes: &[u8], part: &[u8]) -> usize {
     if part.is_empty() { 0 } else { part.as_ptr() as usize - bytes.as_ptr() as usize }
@@ -169,9 +195,20 @@ mod tests {
     use super::*;
 
     fn parse(text: &[u8]) -> Result<RequestHead, BadHead> {
-        let length = HeadEnd::default().find(text, 1 << 15)?.ok_or(BadHead::Malformed)?;
         let mut head = RequestHead::default();
-        request(&text[..length], 100, &mut head).map(|()| head)
+        let at_once = HeadEnd::default().read(text, 1 << 15, |bytes| whole(request(bytes, 100, &mut head)));
+        // In pieces it comes to the same.
+        let (mut end, mut pieces) = (HeadEnd::default(), RequestHead::default());
+        let _begun =
+            end.read(text.get(..1).unwrap_or_default(), 1 << 15, |bytes| whole(request(bytes, 100, &mut pieces)));
+        let in_pieces = end.read(text, 1 << 15, |bytes| whole(request(bytes, 100, &mut pieces)));
+        let is_head = |read: &Result<Option<(usize, ())>, BadHead>| matches!(read, Ok(Some(_)));
+        assert_eq!(is_head(&at_once), is_head(&in_pieces), "{:?}", String::from_utf8_lossy(text));
+        at_once?.map(|_| head).ok_or(BadHead::Malformed)
+    }
+
+    fn whole(read: Result<Option<usize>, BadHead>) -> Result<Option<(usize, ())>, BadHead> {
+        read.map(|length| length.map(|length| (length, ())))
     }
 
     #[test]
@@ -216,14 +253,19 @@ mod tests {
     fn limits_hold_however_the_bytes_come() {
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
         assert_eq!(parse(many.as_bytes()).map(|_| ()), Err(BadHead::TooLarge));
-        let mut end = HeadEnd::default();
         let text = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let read = |end: &mut HeadEnd, bytes: &[u8], limit| {
+            end.read(bytes, limit, |bytes| whole(request(bytes, 100, &mut RequestHead::default())))
+        };
+        let mut end = HeadEnd::default();
         for length in 0..text.len() {
-            assert_eq!(end.find(&text[..length], 100), Ok(None));
+            assert_eq!(read(&mut end, &text[..length], 100), Ok(None));
         }
-        assert_eq!(end.find(text, 100), Ok(Some(text.len())));
-        assert_eq!(end.find(text, text.len() - 1), Err(BadHead::TooLarge));
-        assert_eq!(HeadEnd::default().find(&[b'a'; 101], 100), Err(BadHead::TooLarge));
+        assert_eq!(read(&mut end, text, 100), Ok(Some((text.len(), ()))));
+        for mut end in [end, HeadEnd::default()] {
+            assert_eq!(read(&mut end, text, text.len() - 1), Err(BadHead::TooLarge));
+        }
+        assert_eq!(read(&mut HeadEnd::default(), &[b'a'; 101], 100), Err(BadHead::TooLarge));
     }
 
     proptest! {

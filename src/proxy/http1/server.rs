@@ -29,7 +29,6 @@ use crate::{
         head::RequestHead,
         headers::{
             outgoing::{self, FieldSink},
-            survey::{ResponseSurvey, tokens},
             websocket,
         },
         io_watch::Phase,
@@ -133,9 +132,11 @@ impl Busy<'_> {
         poll_fn(|cx| {
             loop {
                 let found = self.link.with_ahead(|bytes| {
-                    let Some(length) = end.find(bytes, self.limits.head)? else { return Ok((0, !bytes.is_empty())) };
-                    parse::request(bytes.get(..length).unwrap_or_default(), self.limits.fields, head)?;
-                    Ok((length, true))
+                    let read = end.read(bytes, self.limits.head, |bytes| {
+                        let length = parse::request(bytes, self.limits.fields, head)?;
+                        Ok(length.map(|length| (length, ())))
+                    })?;
+                    Ok(read.map_or((0, !bytes.is_empty()), |(length, ())| (length, true)))
                 });
                 let begun = match found {
                     Err(bad) => return Poll::Ready(Awaited::Bad(bad)),
@@ -229,10 +230,9 @@ impl Busy<'_> {
 
     /// Switches protocols. What was read behind the request goes first through the tunnel.
     async fn join(&mut self, request: &RequestHead, tunnel: Tunnel) -> Ended {
-        let survey = ResponseSurvey::of(&tunnel.head.fields);
         let id = &tunnel.exchange.0.request_id;
         let mut head = HeadWriter::response(self.output.head(), StatusCode::SWITCHING_PROTOCOLS);
-        outgoing::write_answer(&mut head, &tunnel.head.fields, &survey, false, id, &self.worker.date());
+        outgoing::write_answer(&mut head, &tunnel.head.fields, false, id, &self.worker.date());
         head.line(b"connection: Upgrade\r\nupgrade: websocket\r\n");
         // The upstream's own where it speaks HTTP/1.1 too, which is nothing else.
         if let Some(key) = request.fields.all("sec-websocket-key").next() {
@@ -254,21 +254,18 @@ impl Busy<'_> {
 
     /// Writes an answer's head. Says whether the connection may go on after it, and whether the body goes in chunks.
     fn write_head(&mut self, request: &RequestHead, answer: &Answer) -> (bool, bool) {
-        let survey = ResponseSurvey::of(&answer.head.fields);
         let length = answer.body.length();
-        let says = |word: &[u8]| {
-            request.fields.all("connection").flat_map(tokens).any(|token| token.eq_ignore_ascii_case(word))
-        };
+        let says = request.fields.connection();
         let bodiless = request.method == http::Method::HEAD
             || matches!(answer.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let chunked = !bodiless && length.is_none() && !self.old;
         let goes_on = self.connection.leash.order() == Order::Go
             && (bodiless || chunked || length.is_some())
-            && !says(b"close")
+            && !says.close
             // What follows a request for a WebSocket that was not granted may be anything but a request.
             && request.method != http::Method::CONNECT
-            && !request.fields.all("upgrade").any(|to| to.eq_ignore_ascii_case(b"websocket"))
-            && (!self.old || says(b"keep-alive"))
+            && !(says.upgrade && request.fields.all("upgrade").any(|to| to.eq_ignore_ascii_case(b"websocket")))
+            && (!self.old || says.keep_alive)
             // The rest of a request that we refuse is thrown away where it is there already; else the connection ends here.
             && (!answer.is_ours || self.drains());
         let mut head = HeadWriter::response(self.output.head(), answer.head.status);
@@ -276,7 +273,6 @@ impl Busy<'_> {
         outgoing::write_answer(
             &mut head,
             &answer.head.fields,
-            &survey,
             keeps_length,
             &answer.body.exchange().request_id,
             &self.worker.date(),

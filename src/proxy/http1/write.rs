@@ -54,6 +54,12 @@ impl<'a> HeadWriter<'a> {
 }
 
 impl FieldSink for HeadWriter<'_> {
+    const TAKES_LINES: bool = true;
+
+    fn lines(&mut self, lines: &[u8]) {
+        self.0.extend_from_slice(lines);
+    }
+
     fn field(&mut self, name: &[u8], value: &[u8]) {
         self.0.reserve(name.len() + value.len() + 4);
         self.0.extend_from_slice(name);

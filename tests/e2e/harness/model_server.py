@@ -19,8 +19,9 @@ PORTS = range(12000, 30000)
 class ModelServer:
     """Its command line takes no port 0, so a port is tried; a mark in its answers tells that it is ours that listens."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, script=SCORE):
         self.folder = Path(folder)
+        self.script = script
         self.process = None
         self.port = None
 
@@ -39,7 +40,7 @@ class ModelServer:
         variables = os.environ | {"E2E_MARK": mark, "HOME": str(self.folder)}
         with open(self.folder / "model-server.log", "ab") as log:
             self.process = subprocess.Popen(
-                [Path(sys.executable).parent / "azmlinfsrv", "--entry_script", SCORE, "--port", str(port)],
+                [Path(sys.executable).parent / "azmlinfsrv", "--entry_script", self.script, "--port", str(port)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=variables,
             )
 

@@ -1,0 +1,1 @@
+"""What the tests with Microsoft's libraries are made of."""
