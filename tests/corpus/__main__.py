@@ -23,6 +23,16 @@ from .core.upstream import Loop
 LEAKS = []
 PROFILES = ("usual", "slow", "few-descriptors")
 
+# What scoregate is known to fail, and why it does so still. One that passes has to leave this list.
+KNOWN = {
+    ("h2: fields", "trailers with a pseudo-header"):
+        "the h2 library drops a pseudo-header in trailers without a word; nothing of it goes on",
+    ("h2: upstream", "a pseudo-header of requests"):
+        "the h2 library drops a request's pseudo-header in an answer without a word; nothing of it goes on",
+    ("h2: sound", "103 goes on to the client"):
+        "hyper's server cannot send informational answers over HTTP/2; a client may not rely on them",
+}
+
 
 def all_cases():
     """Every case of every module, in the order of their names."""
@@ -118,7 +128,8 @@ def write(file, results_of):
 def closing(results_of, options):
     """The last line, and the exit code."""
     ours = results_of.get("scoregate", [])
-    failed = [result for result in ours if not result.verdict]
+    failed = [result for result in ours if not result.verdict and key_of(result) not in KNOWN]
+    mended = [key_of(result) for result in ours if result.verdict and key_of(result) in KNOWN]
     if "relay" in results_of and not options.filter:
         problems = relay_passes_too_much(results_of["relay"])
         for problem in problems:
@@ -127,9 +138,18 @@ def closing(results_of, options):
             return 1
     for leak in LEAKS:
         print(leak)
+    for key in mended:
+        print(f"known to fail, and passes: take {key} off the list of known failures")
     if ours:
-        print(f"\nscoregate: {len(ours) - len(failed)} of {len(ours)} passed")
-    return 1 if failed or LEAKS else 0
+        passed = sum(bool(result.verdict) for result in ours)
+        known = len(ours) - passed - len(failed)
+        print(f"\nscoregate: {passed} of {len(ours)} passed, {len(failed)} failed, {known} are known to fail")
+    return 1 if failed or mended or LEAKS else 0
+
+
+def key_of(result):
+    """How a case is named in the list of known failures."""
+    return result.case.klass, result.case.name
 
 
 def relay_passes_too_much(results):
