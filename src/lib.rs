@@ -23,6 +23,7 @@ pub mod clock;
 pub mod digest;
 pub mod ids;
 pub mod random;
+pub mod rotation;
 pub mod secret;
 pub mod snapshot;
 pub mod telemetry;

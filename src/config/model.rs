@@ -4,6 +4,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+pub use crate::rotation::slot::Slot;
 use crate::secret::Secret;
 
 /// A whole configuration.
@@ -161,15 +162,6 @@ pub enum Credential {
         /// Which is attached; `auto` means primary here. The slot named has a value.
         active: Slot,
     },
-}
-
-/// One of a service's two keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Slot {
-    /// The first key.
-    Primary,
-    /// The second key.
-    Secondary,
 }
 
 /// Where an upstream is.

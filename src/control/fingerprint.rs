@@ -3,27 +3,27 @@
 use std::collections::HashMap;
 
 use anyhow::Context;
-use aws_lc_rs::hmac;
 
 use crate::{
     clock::Moment,
     config::model::{Config, Credential, Slot},
     random,
+    rotation::digest::{Digest, Salt},
 };
 
 /// What was seen of each slot.
 #[derive(Debug)]
 pub struct Fingerprints {
     /// Random per process: a fingerprint cannot be looked up in a table of guesses.
-    salt: hmac::Key,
+    salt: Salt,
     seen: HashMap<(String, Slot), Seen>,
 }
 
 /// What was seen of one slot.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Eight hexadecimal digits.
-    pub text: String,
+    /// Stands for the value.
+    pub digest: Digest,
     /// When this value was first seen.
     pub since: Moment,
     /// Counts the values the slot has had.
@@ -36,8 +36,8 @@ impl Fingerprints {
     /// # Errors
     /// Where the system gives no randomness.
     pub fn new() -> anyhow::Result<Self> {
-        let salt: [u8; 32] = random::bytes().context("the system gives no randomness")?;
-        Ok(Self { salt: hmac::Key::new(hmac::HMAC_SHA256, &salt), seen: HashMap::new() })
+        let salt = random::bytes().context("the system gives no randomness")?;
+        Ok(Self { salt: Salt::new(&salt), seen: HashMap::new() })
     }
 
     /// Looks at every key of a configuration.
@@ -47,12 +47,11 @@ impl Fingerprints {
             let Credential::Keys { primary, secondary, .. } = &endpoint.credential else { continue };
             for (slot, key) in [(Slot::Primary, primary), (Slot::Secondary, secondary)] {
                 let Some(key) = key else { continue };
-                let digest = hmac::sign(&self.salt, key.expose_bytes());
-                let text: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+                let digest = self.salt.digest(key.expose_bytes());
                 let place = (endpoint.name.clone(), slot);
                 let seen = match self.seen.remove(&place) {
-                    Some(same) if same.text == text => same,
-                    other => Seen { text, since: now, generation: other.map_or(1, |before| before.generation + 1) },
+                    Some(same) if same.digest == digest => same,
+                    other => Seen { digest, since: now, generation: other.map_or(1, |before| before.generation + 1) },
                 };
                 kept.insert(place, seen);
             }

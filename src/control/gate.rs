@@ -304,7 +304,7 @@ impl Gate {
                         Some(SlotStatus {
                             slot: name.to_owned(),
                             active: *active == slot,
-                            fingerprint: Some(seen.text.clone()),
+                            fingerprint: Some(seen.digest.fingerprint()),
                             age_seconds: now.since(seen.since).as_secs(),
                             generation: seen.generation,
                         })
