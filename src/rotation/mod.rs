@@ -1,4 +1,18 @@
 //! Credentials that change under live traffic: what is attached to requests, and how a service's keys are regenerated.
 
 pub mod digest;
+pub mod event;
+pub mod journal;
+pub mod keys;
+pub mod ladder;
+pub mod offer;
+pub mod operation;
+pub mod pace;
+pub mod probe;
+pub mod refusal;
+pub mod renumber;
+pub mod resume;
+pub mod rules;
+pub mod service;
 pub mod slot;
+pub mod transaction;
