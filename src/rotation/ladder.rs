@@ -209,7 +209,10 @@ mod tests {
         assert_eq!(ask(&tried, &short), Next::AwaitRead);
         assert_eq!(ask(&tried, &Offer { generation: 8, ..short }), Next::AwaitRead);
         tried.stop_waiting();
-        assert_eq!(ask(&tried, &Offer { generation: 9, further: [Some(2), Some(5), None, None], ..short }), Next::Resend(5));
+        assert_eq!(
+            ask(&tried, &Offer { generation: 9, further: [Some(2), Some(5), None, None], ..short }),
+            Next::Resend(5)
+        );
         assert_eq!(ask(&tried, &short), Next::Unavailable);
     }
 

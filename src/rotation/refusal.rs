@@ -38,7 +38,9 @@ pub enum Refusal {
         slot: Slot,
     },
     /// The control plane answered 403.
-    #[error("the identity may not regenerate keys of this service: give it a role with the action `regenerateKeys/action`")]
+    #[error(
+        "the identity may not regenerate keys of this service: give it a role with the action `regenerateKeys/action`"
+    )]
     RoleMissing,
     /// The service takes tokens, or nothing at all.
     #[error("this service has no keys: it takes tokens or nothing, so there is nothing to regenerate")]
@@ -47,7 +49,9 @@ pub enum Refusal {
     #[error("another process holds the lock of this service: ask that one, or stop it first")]
     LockHeld,
     /// There is nowhere to keep a journal.
-    #[error("rotation needs a `state_dir` that can be written: without a journal a crash could leave both keys changed")]
+    #[error(
+        "rotation needs a `state_dir` that can be written: without a journal a crash could leave both keys changed"
+    )]
     NoStateDir,
     /// `set_key` is what one of the keys is already.
     #[error("that is the present value of the {} key: give a value that neither key has", slot.label())]
@@ -67,7 +71,9 @@ pub enum Refusal {
     )]
     ProbeUseless,
     /// The keys were not read yet.
-    #[error("the keys of this service are not known yet: see `scoregate status`, and ask again when the endpoint is ready")]
+    #[error(
+        "the keys of this service are not known yet: see `scoregate status`, and ask again when the endpoint is ready"
+    )]
     NotReady,
     /// A key that leaked takes its new value from the service.
     #[error("`--leaked` regenerates both keys, so it takes no value: leave `--set-key-from` away")]

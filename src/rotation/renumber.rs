@@ -23,6 +23,8 @@ pub trait Renumber {
     fn unix(&mut self, at: &mut u64, matters: Duration);
     /// A generation.
     fn generation(&mut self, generation: &mut Generation);
+    /// A generation that those of requests are compared with, and nothing else.
+    fn since(&mut self, generation: &mut Generation);
     /// A ticket.
     fn ticket(&mut self, ticket: &mut Ticket);
     /// The number of an operation.

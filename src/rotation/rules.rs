@@ -106,6 +106,8 @@ pub enum Mutation {
     FourSends,
     MinGapIgnoresOutsider,
     TwoTransactions,
+    HideIncoming,
+    NeverResubmit,
 }
 
 #[cfg(test)]

@@ -78,9 +78,12 @@ impl Service {
     #[must_use]
     pub fn start(journal: Option<&Journal>, lock_file: LockFile, tick: Tick, rules: &Rules) -> (Self, Vec<Action>) {
         let mut keys = Keys::start(journal, tick, rules);
-        // Whoever may not write cannot reserve, and nobody is kept waiting for it.
-        let reserved = journal.map_or(0, |journal| journal.generation);
-        keys.reserve((lock_file == LockFile::Ours).then_some(reserved));
+        if lock_file == LockFile::Ours {
+            // What an earlier process may have published is not published again.
+            keys.reserve(keys.generation());
+        } else {
+            keys.go_on_without_reserve(tick);
+        }
         let open = journal.and_then(|journal| journal.open.clone()).filter(|_| lock_file == LockFile::Ours);
         let transaction = open.map(|open| Transaction::resume(open, &mut keys, tick.now));
         let mut service = Self {
@@ -141,7 +144,7 @@ impl Service {
     /// # Errors
     /// Where a rule of ours stands against it.
     pub fn permits(&self, ask: &Ask, tick: Tick, rules: &Rules) -> Result<(Slot, Option<Slot>), Refusal> {
-        let active = self.keys.active().ok_or(Refusal::NotReady)?;
+        let active = self.keys.active().filter(|_| self.keys.offer().is_some()).ok_or(Refusal::NotReady)?;
         let spare = active.other();
         if *ask == Ask::Rollback {
             return self.permits_rollback(spare);
@@ -180,7 +183,7 @@ impl Service {
     pub fn next_wake(&self, now: Moment, rules: &Rules) -> Option<Moment> {
         let demand = self.demand(now, rules);
         let keys = self.keys.next_wake(demand, rules);
-        let transaction = self.transaction.as_ref().and_then(|transaction| transaction.next_wake(rules));
+        let transaction = self.transaction.as_ref().and_then(|transaction| transaction.next_wake(now, rules));
         let failed = self.writes.not_before > now && self.writes.in_flight.is_none() && self.may_write();
         let write = failed.then_some(self.writes.not_before);
         [keys, transaction, write].into_iter().flatten().min()
@@ -219,9 +222,7 @@ impl Service {
     /// The step at work, and why it waits, if it does.
     #[must_use]
     pub fn progress(&self, now: Moment, rules: &Rules) -> (Step, Option<super::operation::Parked>) {
-        self.transaction
-            .as_ref()
-            .map_or((Step::Idle, None), |transaction| transaction.progress(&self.keys, now, rules))
+        self.transaction.as_ref().map_or((Step::Idle, None), |transaction| transaction.progress(&self.keys, now, rules))
     }
 
     /// An operation, open or ended. None where it is not known, or too long ago.
@@ -338,10 +339,10 @@ impl Service {
             Ask::Scheduled { until, .. } => (Origin::Scheduled, None, until),
             Ask::Rollback => {
                 let id = self.number(1);
-                if self.transaction.is_some() {
-                    self.keys.withdraw_trial(turn);
-                } else {
+                if self.transaction.is_none() {
                     self.keys.activate(slot, turn);
+                } else if self.keys.withdraw_trial(turn) {
+                    self.tell_progress(turn);
                 }
                 let now = turn.tick.unix;
                 let (kind, origin) = (Kind::Rollback, Origin::Asked);
@@ -432,9 +433,7 @@ impl Service {
     }
 
     fn demand(&self, now: Moment, rules: &Rules) -> Demand {
-        self.transaction
-            .as_ref()
-            .map_or_else(Demand::default, |transaction| transaction.demand(&self.keys, now, rules))
+        self.transaction.as_ref().map_or_else(Demand::default, |transaction| transaction.demand(&self.keys, now, rules))
     }
 
     /// Puts a transaction back with its next work, or ends it. Whether anything changed.
@@ -537,11 +536,10 @@ impl Service {
         match outcome {
             WriteOutcome::Durable => {
                 self.writes.failures.reset();
-                self.keys.reserve(Some(reserved));
+                self.keys.reserve(reserved);
             }
             WriteOutcome::Failed => {
-                // Requests come before the promise that generations grow across a crash.
-                self.keys.reserve(None);
+                self.keys.go_on_without_reserve(turn.tick);
                 let pause = self.writes.failures.next(turn.rules.retry, turn.tick.dice);
                 self.writes.not_before = turn.now() + pause;
                 self.writes.dirty = true;

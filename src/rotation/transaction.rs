@@ -171,9 +171,7 @@ impl Transaction {
                 Some(Stage::Probing { .. }) => (Step::Probed, None),
                 None => (Step::Settled, None),
             },
-            Work::Parked { reason, .. } => {
-                (if self.calls == 0 { Step::Prechecked } else { Step::Submitted }, Some(*reason))
-            }
+            Work::Parked { reason, .. } => (Step::Prechecked, Some(*reason)),
         }
     }
 
@@ -208,7 +206,7 @@ impl Transaction {
     }
 
     /// When it is to be looked at again. None: not before something happens.
-    pub(super) fn next_wake(&self, rules: &Rules) -> Option<Moment> {
+    pub(super) fn next_wake(&self, now: Moment, rules: &Rules) -> Option<Moment> {
         match &self.work {
             Work::Prechecking { since } => Some(*since + rules.probe_timeout),
             Work::Draining { since, .. } => Some(*since + rules.drain_timeout),
@@ -217,12 +215,18 @@ impl Transaction {
                 Some(if ticket.is_none() { end.min(*next) } else { end })
             }
             Work::ReadingBack(reading) if reading.changed.is_some() => None,
-            Work::ReadingBack(reading) => Some(match reading.fate {
-                Fate::Done => reading.since + rules.read_timeout,
-                Fate::Unknown { resubmit_at } => resubmit_at,
-            }),
+            Work::ReadingBack(reading) => {
+                let end = match reading.fate {
+                    Fate::Done => reading.since + rules.read_timeout,
+                    Fate::Unknown { resubmit_at } => resubmit_at,
+                };
+                // Past: the key has been read twice before, and this never ends but by reads.
+                (end > now).then_some(end)
+            }
             Work::Parked { until, .. } => Some(*until),
-            Work::Resuming | Work::Writing { .. } | Work::Checking { .. } | Work::Calling { .. } | Work::Proving => None,
+            Work::Resuming | Work::Writing { .. } | Work::Checking { .. } | Work::Calling { .. } | Work::Proving => {
+                None
+            }
         }
     }
 
@@ -232,12 +236,20 @@ impl Transaction {
         match &mut self.work {
             Work::Resuming | Work::Calling { .. } => Progress::Stay,
             Work::Prechecking { since } => {
+                let unread = |slot: Slot| {
+                    let keys = keys.slot(slot);
+                    keys.source == Source::Journal && keys.incoming.is_none()
+                };
+                if Slot::BOTH.into_iter().any(unread) {
+                    // Nothing is known yet: its time has not begun.
+                    *since = now;
+                }
                 let since = *since;
                 self.precheck(since, ground, keys, turn)
             }
             Work::Draining { since, generation } => {
                 if generation.is_none()
-                    && let Some(published) = keys.published()
+                    && let Some(published) = keys.published(turn.rules)
                 {
                     *generation = Some(published);
                     turn.actions.push(Action::AwaitDrained { generation: published });
@@ -269,7 +281,10 @@ impl Transaction {
             },
             Work::Polling { since, next, ticket, .. } => {
                 if now.since(*since) >= turn.rules.read_timeout {
-                    return Progress::Go(read_back(Fate::Unknown { resubmit_at: now + turn.rules.resubmit_after }, now));
+                    return Progress::Go(read_back(
+                        Fate::Unknown { resubmit_at: now + turn.rules.resubmit_after },
+                        now,
+                    ));
                 }
                 if ticket.is_none()
                     && *next <= now
@@ -290,13 +305,10 @@ impl Transaction {
                 if keys.in_hand() == Some(self.open.slot) { Progress::Stay } else { Progress::End(State::Done) }
             }
             Work::Parked { until, .. } if *until <= now => {
-                if self.calls > 0 {
-                    return self.intend(keys);
-                }
                 keys.forget_worth();
                 Progress::Go(Work::Prechecking { since: now })
             }
-            Work::Parked { .. } if ground.frozen && self.calls == 0 => Progress::End(State::Cancelled),
+            Work::Parked { .. } if ground.frozen => Progress::End(State::Cancelled),
             Work::Parked { .. } => Progress::Stay,
         }
     }
@@ -308,10 +320,6 @@ impl Transaction {
         if ground.frozen {
             return Progress::End(State::Cancelled);
         }
-        if keys.slot(self.open.slot).source == Source::Journal || keys.slot(other).source == Source::Journal {
-            // Nothing is known yet.
-            return Progress::Stay;
-        }
         if let Some(refusal) = ground.refusal {
             return Progress::End(State::Refused { refusal });
         }
@@ -320,6 +328,7 @@ impl Transaction {
         }
         let ready = keys.can_carry(other, turn)
             && keys.slot(self.open.slot).incoming.is_none()
+            && keys.slot(self.open.slot).source == Source::Read
             && self.precheck_wants(keys, now, turn.rules).is_none();
         if ready {
             keys.take_in_hand(self.open.slot, turn);
@@ -333,9 +342,10 @@ impl Transaction {
 
     /// What is to be probed before a slot is taken in hand.
     fn precheck_wants(&self, keys: &Keys, now: Moment, rules: &Rules) -> Option<Target> {
-        let other = keys.slot(self.open.slot.other());
-        if other.standing != Standing::Settled || other.incoming.is_some() || other.source != Source::Read {
-            // It is being taken into use, and probed for that.
+        let (target, other) = (keys.slot(self.open.slot), keys.slot(self.open.slot.other()));
+        let adopting = target.incoming.is_some() || other.incoming.is_some();
+        if adopting || other.standing != Standing::Settled || other.source != Source::Read {
+            // What is being taken into use is probed for that.
             return None;
         }
         if keys.worth() == Worth::Unknown {
@@ -353,11 +363,7 @@ impl Transaction {
         if keys.can_carry(self.open.slot.other(), turn) {
             return None;
         }
-        if self.calls == 0 {
-            return Some(self.park(Parked::Drift, None, turn));
-        }
-        let resubmit_at = turn.now() + turn.rules.resubmit_after;
-        Some(Progress::Go(read_back(Fate::Unknown { resubmit_at }, turn.now())))
+        Some(self.park(Parked::Drift, None, turn))
     }
 
     /// Everything is drained: the intent is to be written.
@@ -378,8 +384,14 @@ impl Transaction {
         if let (Some(intent), Some(value), None) = (&mut self.open.intent, other.value, &other.incoming) {
             intent.before[self.open.slot.other()] = value;
         }
+        // Once the new key was read twice there is no going back: a read that shows the old one is late.
+        let renewed = self
+            .open
+            .intent
+            .as_ref()
+            .is_some_and(|intent| keys.slot(self.open.slot).value != Some(intent.before[self.open.slot]));
         let Work::ReadingBack(reading) = &mut self.work else { return Progress::Stay };
-        if reading.changed.is_some() {
+        if renewed || reading.changed.is_some() {
             return Progress::Stay;
         }
         match reading.fate {
@@ -389,23 +401,26 @@ impl Transaction {
                 Progress::Stay
             }
             Fate::Unknown { resubmit_at } if resubmit_at <= now && ground.frozen => Progress::End(State::Cancelled),
-            Fate::Unknown { resubmit_at } if resubmit_at <= now && self.calls >= CALLS => Progress::End(State::Unchanged),
-            Fate::Unknown { resubmit_at } if resubmit_at <= now => self.intend(keys),
+            Fate::Unknown { resubmit_at } if resubmit_at <= now && self.calls >= CALLS => {
+                Progress::End(State::Unchanged)
+            }
+            Fate::Unknown { resubmit_at } if resubmit_at <= now && !turn.rules.breaks(Mutation::NeverResubmit) => {
+                self.intend(keys)
+            }
             Fate::Done | Fate::Unknown { .. } => Progress::Stay,
         }
     }
 
+    /// It begins anew later. Nothing was submitted that can still take effect.
     fn park(&mut self, reason: Parked, at_least: Option<Duration>, turn: &Turn<'_>) -> Progress {
-        if self.calls == 0 {
-            self.open.intent = None;
-        }
+        self.open.intent = None;
         let pause = self.parks.next(turn.rules.park, turn.tick.dice).max(at_least.unwrap_or_default());
         Progress::Go(Work::Parked { reason, until: turn.now() + pause })
     }
 
-    /// Whether the slot in hand is given back: nothing was submitted, and it waits.
+    /// Whether the slot in hand is given back: nothing is submitted, and it waits.
     pub(super) fn gives_back(&self) -> bool {
-        matches!(self.work, Work::Parked { .. }) && self.calls == 0
+        matches!(self.work, Work::Parked { .. })
     }
 
     /// Whether it waits for a journal that is not on its way yet.
@@ -491,9 +506,13 @@ impl Transaction {
                 if read.keys == before {
                     return self.regenerate(keys, turn);
                 }
-                if self.calls > 0 {
-                    return Progress::Go(read_back(Fate::Unknown { resubmit_at: now + turn.rules.resubmit_after }, now));
+                if self.calls > 0 && value != before[slot] {
+                    // An earlier call had its time, and took it.
+                    return Progress::Go(read_back(Fate::Done, now));
                 }
+                // Somebody else changed it: it is adopted as any other, and nothing of ours was done to it.
+                keys.release();
+                keys.see_released(slot, read, turn);
                 self.park(Parked::Drift, None, turn)
             }
             Work::ReadingBack(reading) => {

@@ -3,7 +3,7 @@
 //! A value that a read brings in place of the one that is known can be tried by a resend at once. It takes that one's place
 //! when two reads agree on it and a front end accepted it. What we replaced ourselves is a stale read and never adopted.
 
-use super::{Keys, Source, Turn};
+use super::{Keys, ReadKeys, Source, Turn};
 use crate::{
     clock::Moment,
     rotation::{
@@ -108,6 +108,11 @@ impl Keys {
         }
         turn.tell(Notice::Suspect(slot));
         Seen::New
+    }
+
+    /// What a read said of a slot that was in hand when it came, and is not any more.
+    pub(in crate::rotation) fn see_released(&mut self, slot: Slot, read: &ReadKeys, turn: &mut Turn<'_>) {
+        self.see(slot, read.keys[slot], read.began, turn);
     }
 
     /// A read brought the known value although another one was coming: one of the two was stale. Twice in a row it was not this.

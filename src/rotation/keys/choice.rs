@@ -1,15 +1,16 @@
 //! Which value requests get: choosing the active slot, and composing and publishing the offer.
 
-use super::{Keys, Source, Stage, Turn};
+use super::{Incoming, Keys, Source, Stage, Turn};
 use crate::{
     clock::Moment,
+    ids::Generation,
     rotation::{
         digest::Digest,
         event::{Action, Notice},
         journal::{By, Standing},
         offer::{FURTHER, Offer},
         pace::Age,
-        rules::Mutation,
+        rules::{Mutation, Rules},
         slot::Slot,
     },
 };
@@ -126,7 +127,7 @@ impl Keys {
 
     /// Publishes the offer, if it is another one.
     pub(in crate::rotation) fn publish(&mut self, turn: &mut Turn<'_>) {
-        let Some(next) = self.compose() else { return };
+        let Some(next) = self.compose(turn.rules) else { return };
         if self.is_published(&next) || self.ceiling.is_some_and(|ceiling| self.generation >= ceiling) {
             return;
         }
@@ -143,9 +144,9 @@ impl Keys {
     }
 
     /// The generation of the offer, if it is what the present state asks for.
-    pub(in crate::rotation) fn published(&self) -> Option<crate::ids::Generation> {
+    pub(in crate::rotation) fn published(&self, rules: &Rules) -> Option<Generation> {
         let offer = self.offer?;
-        self.compose().is_some_and(|next| self.is_published(&next)).then_some(offer.generation)
+        self.compose(rules).is_some_and(|next| self.is_published(&next)).then_some(offer.generation)
     }
 
     fn is_published(&self, next: &Offer<Digest>) -> bool {
@@ -153,12 +154,13 @@ impl Keys {
     }
 
     /// The offer that the present state asks for, without its generation.
-    fn compose(&self) -> Option<Offer<Digest>> {
+    fn compose(&self, rules: &Rules) -> Option<Offer<Digest>> {
         let active = self.active?;
         let others = self.in_memory(active)?;
         let on_trial = self.proving.as_ref().filter(|proving| matches!(proving.stage, Stage::Trial { .. }));
         let held = on_trial.and_then(|proving| self.in_memory(proving.slot)).unwrap_or(others);
-        let incoming = |slot: Slot| self.slots[slot].incoming.as_ref().map(|incoming| incoming.value);
+        let shown = |_: &&Incoming| !rules.breaks(Mutation::HideIncoming);
+        let incoming = |slot: Slot| self.slots[slot].incoming.as_ref().filter(shown).map(|incoming| incoming.value);
         let free = |slot: &Slot| self.in_hand != Some(*slot);
         let candidates = [
             Some(active.other()).filter(free).and_then(|other| self.in_memory(other)),

@@ -12,13 +12,13 @@ mod reading;
 
 use std::time::Duration;
 
+pub(super) use self::reading::ReadKeys;
 pub use self::{
     adoption::Incoming,
     probing::Worth,
     proving::{Goal, Proving, Stage},
     reading::Reads,
 };
-pub(super) use self::reading::ReadKeys;
 use self::{choice::Previous, probing::Probes};
 use super::{
     digest::Digest,
@@ -262,9 +262,16 @@ impl Keys {
         &mut self.slots[slot]
     }
 
-    /// Generations up to `ceiling` are reserved in the journal; none: there is no journal.
-    pub(super) const fn reserve(&mut self, ceiling: Option<Generation>) {
-        self.ceiling = ceiling;
+    /// Generations up to `ceiling` are reserved in the journal.
+    pub(super) const fn reserve(&mut self, ceiling: Generation) {
+        self.ceiling = Some(ceiling);
+    }
+
+    /// None can be reserved, and requests come first: from here generations are above the Unix time, which grows across a
+    /// crash as long as the clock does.
+    pub(super) fn go_on_without_reserve(&mut self, tick: Tick) {
+        self.ceiling = None;
+        self.generation = self.generation.max(tick.unix);
     }
 
     /// Whether generations should be reserved.
@@ -370,8 +377,8 @@ impl Keys {
             by.moment(&mut previous.until, Duration::ZERO);
         }
         by.generation(&mut self.generation);
-        by.generation(&mut self.attached.held);
-        by.generation(&mut self.attached.others);
+        by.since(&mut self.attached.held);
+        by.since(&mut self.attached.others);
         if let Some(ceiling) = &mut self.ceiling {
             by.generation(ceiling);
         }

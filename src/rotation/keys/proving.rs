@@ -109,6 +109,7 @@ impl Proving {
 
     fn rest(&mut self, turn: &Turn<'_>) {
         self.rejections = 0;
+        // `Keys` reads the keys then: perhaps it is no longer this value that front ends should know.
         self.stage = Stage::Resting { until: turn.now() + self.rests.next(turn.rules.park, turn.tick.dice) };
     }
 
@@ -121,6 +122,10 @@ impl Proving {
         } else {
             self.stage = Stage::probing(turn.now());
         }
+    }
+
+    fn is_on_trial(&self) -> bool {
+        matches!(self.stage, Stage::Trial { .. })
     }
 
     pub(super) fn renumber(&mut self, by: &mut impl Renumber, rules: &Rules) {
@@ -161,13 +166,14 @@ impl Keys {
         self.proving = None;
     }
 
-    /// A person wants the new value away from requests: as if one of them had been refused.
-    pub(in crate::rotation) fn withdraw_trial(&mut self, turn: &Turn<'_>) {
-        if let Some(proving) = &mut self.proving
-            && matches!(proving.stage, Stage::Trial { .. })
-        {
-            proving.reject(turn);
+    /// Takes the new value away from requests: one of them was refused, or a person wants it so. Whether it was on trial.
+    pub(in crate::rotation) fn withdraw_trial(&mut self, turn: &Turn<'_>) -> bool {
+        let Some(proving) = self.proving.as_mut().filter(|proving| proving.is_on_trial()) else { return false };
+        proving.reject(turn);
+        if matches!(proving.stage, Stage::Resting { .. }) {
+            self.reads.look_at(turn.now());
         }
+        true
     }
 
     /// Begins to prove what somebody else changed, while no transaction has a slot in hand.
@@ -206,6 +212,7 @@ impl Keys {
                     }
                 } else if now >= *since + turn.rules.probe_timeout {
                     proving.rest(turn);
+                    self.reads.look_at(now);
                 }
             }
             Stage::Trial { since, accepted: true, .. } if now >= *since + turn.rules.settle => {
@@ -220,19 +227,18 @@ impl Keys {
 
     /// A probe of ours was answered. Whether it was one of the value being proved.
     pub(super) fn proving_was_probed(&mut self, value: Digest, verdict: Verdict, turn: &Turn<'_>) -> bool {
-        let now = turn.now();
-        let proved = self.proving.as_ref().and_then(|proving| self.in_memory(proving.slot));
-        let Some(proving) = self.proving.as_mut().filter(|_| proved == Some(value)) else { return false };
+        let Some(proving) = self.proving_of(value) else { return false };
+        let next_probe = turn.now() + interval(turn.rules.probe_successes, turn.rules.probe_spread);
         match (&mut proving.stage, verdict) {
             (Stage::Probing { streak, next, .. }, Verdict::Accepted) => {
-                streak.accept(now);
-                *next = now + interval(turn.rules.probe_successes, turn.rules.probe_spread);
+                streak.accept(turn.now());
+                *next = next_probe;
             }
             (Stage::Probing { streak, next, .. }, Verdict::Refused) => {
                 streak.reset();
-                *next = now + interval(turn.rules.probe_successes, turn.rules.probe_spread);
+                *next = next_probe;
             }
-            (Stage::Trial { .. }, Verdict::Refused) => proving.reject(turn),
+            (Stage::Trial { .. }, Verdict::Refused) => drop(self.withdraw_trial(turn)),
             // An acceptance counts on trial whoever brought it.
             (Stage::Trial { .. }, Verdict::Accepted) | (Stage::Resting { .. }, _) | (_, Verdict::Nothing(_)) => {}
         }
@@ -241,23 +247,19 @@ impl Keys {
 
     /// A request with this value was not refused.
     pub(super) fn proving_saw_acceptance(&mut self, value: Digest) {
-        let proved = self.proving.as_ref().and_then(|proving| self.in_memory(proving.slot));
-        if proved == Some(value)
-            && let Some(Stage::Trial { accepted, .. }) = self.proving.as_mut().map(|proving| &mut proving.stage)
-        {
+        if let Some(Stage::Trial { accepted, .. }) = self.proving_of(value).map(|proving| &mut proving.stage) {
             *accepted = true;
         }
     }
 
     /// A request with this value was refused. Whether it was on trial.
     pub(super) fn proving_was_rejected(&mut self, value: Digest, turn: &Turn<'_>) -> bool {
-        let proved = self.proving.as_ref().and_then(|proving| self.in_memory(proving.slot));
-        match self.proving.as_mut().filter(|_| proved == Some(value)) {
-            Some(proving) if matches!(proving.stage, Stage::Trial { .. }) => {
-                proving.reject(turn);
-                true
-            }
-            _ => false,
-        }
+        self.proving_of(value).is_some() && self.withdraw_trial(turn)
+    }
+
+    fn proving_of(&mut self, value: Digest) -> Option<&mut Proving> {
+        let slot = self.proving.as_ref()?.slot;
+        let proved = self.in_memory(slot)?;
+        self.proving.as_mut().filter(|_| proved == value)
     }
 }

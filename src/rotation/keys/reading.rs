@@ -71,6 +71,11 @@ impl Reads {
         self.wanted = false;
     }
 
+    /// The periodic look comes then.
+    pub(super) const fn look_at(&mut self, at: Moment) {
+        self.look = at;
+    }
+
     /// A locked service is read again then.
     pub(super) const fn force_at(&mut self, at: Moment) {
         self.forced = at;
@@ -145,11 +150,7 @@ impl Keys {
     }
 
     /// The read that this ticket belongs to, if it is awaited. For who wants to know what it said.
-    pub(in crate::rotation) fn awaited_read(
-        &self,
-        ticket: Ticket,
-        keys: PerSlot<Digest>,
-    ) -> Option<ReadKeys> {
+    pub(in crate::rotation) fn awaited_read(&self, ticket: Ticket, keys: PerSlot<Digest>) -> Option<ReadKeys> {
         let call = self.reads.in_flight.filter(|call| call.ticket == ticket)?;
         Some(ReadKeys { keys, ticket, began: call.began })
     }
