@@ -15,4 +15,5 @@ pub mod resume;
 pub mod rules;
 pub mod service;
 pub mod slot;
+pub mod token;
 pub mod transaction;
