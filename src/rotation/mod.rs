@@ -13,6 +13,7 @@ pub mod refusal;
 pub mod renumber;
 pub mod resume;
 pub mod rules;
+pub mod schedule;
 pub mod service;
 pub mod slot;
 pub mod token;
