@@ -2,12 +2,14 @@
 
 pub mod digest;
 pub mod event;
+pub mod invariants;
 pub mod journal;
 pub mod keys;
 pub mod ladder;
 pub mod offer;
 pub mod operation;
 pub mod pace;
+pub mod plan;
 pub mod probe;
 pub mod refusal;
 pub mod renumber;

@@ -78,6 +78,11 @@ pub enum Refusal {
     /// A key that leaked takes its new value from the service.
     #[error("`--leaked` regenerates both keys, so it takes no value: leave `--set-key-from` away")]
     LeakedTakesNoValue,
+    /// The value that a key was to have was known to a process that is gone.
+    #[error(
+        "the value to be set was lost with the process that was given it, and the key has not changed: give it again"
+    )]
+    ValueLost,
     /// The window ended before the key was regenerated.
     #[error("the window ended before anything was regenerated: the rotation is made up in the next")]
     WindowOver,
@@ -103,6 +108,7 @@ impl Refusal {
             Self::ProbeUseless => "probe_useless",
             Self::NotReady => "not_ready",
             Self::LeakedTakesNoValue => "leaked_takes_no_value",
+            Self::ValueLost => "value_lost",
             Self::WindowOver => "window_over",
             Self::NotConfirmed => "not_confirmed",
         }
@@ -145,7 +151,7 @@ pub(super) mod seconds {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 14] = [
+    const ALL: [Refusal; 15] = [
         Refusal::Frozen,
         Refusal::MinGap { slot: Slot::Primary, ago: Duration::from_secs(61), wait: Duration::from_secs(3_539) },
         Refusal::OtherNotAccepted { slot: Slot::Secondary },
@@ -158,6 +164,7 @@ mod tests {
         Refusal::ProbeUseless,
         Refusal::NotReady,
         Refusal::LeakedTakesNoValue,
+        Refusal::ValueLost,
         Refusal::WindowOver,
         Refusal::NotConfirmed,
     ];

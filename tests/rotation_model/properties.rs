@@ -8,6 +8,7 @@ use scoregate::{
     rotation::{
         digest::Digest,
         event::{Action, Event, Notice, Why},
+        invariants::audit,
         ladder::MAX_SENDS,
         offer::{Access, Hold, Offer},
         operation::Origin,
@@ -87,6 +88,18 @@ pub fn after_a_step(in_hand: Option<Slot>, after: &Service, actions: &[Action], 
         }
     }
     Ok(())
+}
+
+/// What the machine's own audit says.
+pub fn audited(
+    before: &Service,
+    after: &Service,
+    actions: &[Action],
+    passed: Duration,
+    rules: &Rules,
+) -> Result<(), String> {
+    let broken = audit(before, after, actions, tick(passed), rules);
+    if broken.is_empty() { Ok(()) } else { Err(format!("the audit finds {broken:?}")) }
 }
 
 /// The machine never wants to be looked at again at once, for ever.

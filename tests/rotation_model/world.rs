@@ -128,7 +128,7 @@ pub enum Journalled {
 pub enum Answers {
     /// No time at all.
     Quick,
-    /// No time, and each comes twice.
+    /// No time, and each comes twice; every step is audited.
     Twice,
     /// Any time.
     Slow,
@@ -210,8 +210,12 @@ impl Gate {
     pub fn tell(&self, world: &mut World, event: &Event, after: Duration) -> Result<(), String> {
         let Some(service) = &mut world.service else { return Ok(()) };
         let in_hand = service.keys().in_hand();
+        let before = (self.answers == Answers::Twice).then(|| service.clone());
         let mut actions = Vec::new();
         service.advance(event, tick(after), &self.rules, &mut actions);
+        if let Some(before) = before {
+            properties::audited(&before, service, &actions, after, &self.rules)?;
+        }
         properties::after_a_step(in_hand, service, &actions, &world.ghost)?;
         self.perform(world, actions)?;
         properties::can_rest(world, after, &self.rules)?;

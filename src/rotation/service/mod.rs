@@ -3,24 +3,26 @@
 //! The driver holds one per service and does what it is told: [`Service::start`] once, then [`Service::step`] with every event and
 //! at every [`Service::next_wake`]. Both are pure. People and the schedule come in by [`Service::ask`].
 
+mod journalling;
+
+use std::time::Duration;
+
+use self::journalling::Writes;
 use super::{
-    event::{Action, Event, Notice, Ticket, WriteOutcome},
-    journal::{By, Journal, OPERATIONS, Open, SlotRecord, Standing, VERSION},
-    keys::{Demand, Keys, RESERVED, ReadKeys, Turn},
+    event::{Action, Event, Notice},
+    journal::{Journal, OPERATIONS, Open, Standing},
+    keys::{Demand, Keys, ReadKeys, Turn},
     operation::{Ask, Kind, Operation, OperationId, Origin, Policy, State, Step},
-    pace::{Age, Backoff},
+    pace::Backoff,
     probe::{Target, Verdict},
     refusal::Refusal,
     renumber::Renumber,
     resume::{Next, resume},
     rules::{Mutation, Rules},
-    slot::{PerSlot, Slot},
+    slot::Slot,
     transaction::{Ground, Progress, Transaction, Work},
 };
-use crate::{
-    clock::{Moment, Tick},
-    ids::Generation,
-};
+use crate::clock::{Moment, Tick};
 
 /// Everything that the control plane knows and decides about one service with keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,31 +48,6 @@ pub enum LockFile {
     Theirs,
     /// There is no directory to put one into.
     Absent,
-}
-
-/// The journal on its way to the disk, one at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Writes {
-    /// Which, and the generations that it reserves.
-    in_flight: Option<(Ticket, Generation)>,
-    /// Whether what is to be journalled has changed since.
-    dirty: bool,
-    /// None before this: the last one failed.
-    not_before: Moment,
-    failures: Backoff,
-}
-
-/// What of a service is journalled, as far as it is quickly compared.
-#[derive(PartialEq, Eq)]
-struct Facts {
-    active: Option<Slot>,
-    slots: PerSlot<(Option<super::digest::Digest>, Standing, Age, By, usize)>,
-    open: Option<Open>,
-    frozen: bool,
-    owed: Option<Slot>,
-    last_success: Option<u64>,
-    next_operation: OperationId,
-    ended: Option<OperationId>,
 }
 
 impl Service {
@@ -246,41 +223,6 @@ impl Service {
         &self.operations
     }
 
-    /// What is to be on the disk now. None until both keys were read once.
-    #[must_use]
-    pub fn journal(&self, tick: Tick, rules: &Rules) -> Option<Journal> {
-        let record = |slot: Slot| {
-            let keys = self.keys.slot(slot);
-            Some(SlotRecord {
-                digest: keys.value?,
-                standing: keys.standing,
-                regenerated: keys.regenerated.unix(tick.now, tick.unix),
-                by: keys.by,
-                retired: keys.retired.clone(),
-            })
-        };
-        let mut open = self.transaction.as_ref().map(|transaction| transaction.open.clone());
-        if rules.breaks(Mutation::IntentAfterCall)
-            && let Some(transaction) = &self.transaction
-            && matches!(transaction.work, Work::Writing { .. } | Work::Checking { .. } | Work::Calling { .. })
-            && let Some(open) = &mut open
-        {
-            open.intent = None;
-        }
-        Some(Journal {
-            version: VERSION,
-            generation: (self.keys.generation() / RESERVED + 1) * RESERVED,
-            active: self.keys.active()?,
-            slots: PerSlot { primary: record(Slot::Primary)?, secondary: record(Slot::Secondary)? },
-            frozen: self.frozen,
-            open,
-            owed: self.owed,
-            last_success: self.last_success,
-            next_operation: self.next_operation,
-            operations: self.operations.clone(),
-        })
-    }
-
     fn permits_rollback(&self, spare: Slot) -> Result<(Slot, Option<Slot>), Refusal> {
         if let Some(transaction) = &self.transaction {
             // On trial the way back is to take the new value away from requests; at any other step none has it.
@@ -318,7 +260,7 @@ impl Service {
         }
         too_soon.max_by_key(|refusal| match refusal {
             Refusal::MinGap { wait, .. } => *wait,
-            _ => std::time::Duration::ZERO,
+            _ => Duration::ZERO,
         })
     }
 
@@ -508,62 +450,6 @@ impl Service {
         }
     }
 
-    /// Whether a journal may be written.
-    fn may_write(&self) -> bool {
-        self.lock_file == LockFile::Ours
-    }
-
-    /// Begins to write the journal where it says less than it should.
-    fn write(&mut self, turn: &mut Turn<'_>) {
-        let awaited = self.transaction.as_ref().is_some_and(Transaction::wants_a_write);
-        let due = self.writes.dirty || awaited || self.keys.needs_reserve();
-        if !due || !self.may_write() || self.writes.in_flight.is_some() || turn.now() < self.writes.not_before {
-            return;
-        }
-        let Some(journal) = self.journal(turn.tick, turn.rules) else { return };
-        let ticket = self.keys.ticket();
-        self.writes.in_flight = Some((ticket, journal.generation));
-        self.writes.dirty = false;
-        if let Some(transaction) = &mut self.transaction {
-            transaction.is_being_written(ticket);
-        }
-        turn.actions.push(Action::Write { ticket, journal: Box::new(journal) });
-    }
-
-    fn written(&mut self, ticket: Ticket, outcome: WriteOutcome, turn: &mut Turn<'_>) {
-        let Some((_, reserved)) = self.writes.in_flight.filter(|(awaited, _)| *awaited == ticket) else { return };
-        self.writes.in_flight = None;
-        match outcome {
-            WriteOutcome::Durable => {
-                self.writes.failures.reset();
-                self.keys.reserve(reserved);
-            }
-            WriteOutcome::Failed => {
-                self.keys.go_on_without_reserve(turn.tick);
-                let pause = self.writes.failures.next(turn.rules.retry, turn.tick.dice);
-                self.writes.not_before = turn.now() + pause;
-                self.writes.dirty = true;
-                turn.tell(Notice::NotDurable);
-            }
-        }
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            active: self.keys.active(),
-            slots: PerSlot::from_fn(|slot| {
-                let keys = self.keys.slot(slot);
-                (keys.value, keys.standing, keys.regenerated, keys.by, keys.retired.len())
-            }),
-            open: self.transaction.as_ref().map(|transaction| transaction.open.clone()),
-            frozen: self.frozen,
-            owed: self.owed,
-            last_success: self.last_success,
-            next_operation: self.next_operation,
-            ended: self.operations.last().map(|operation| operation.id),
-        }
-    }
-
     /// See [`Renumber`].
     #[doc(hidden)]
     pub fn renumber(&mut self, by: &mut impl Renumber, rules: &Rules) {
@@ -572,7 +458,7 @@ impl Service {
             transaction.renumber(by, rules);
         }
         if let Some(at) = &mut self.last_success {
-            by.unix(at, std::time::Duration::ZERO);
+            by.unix(at, Duration::ZERO);
         }
         by.operation(&mut self.next_operation);
         by.history(&mut self.operations);
@@ -580,7 +466,7 @@ impl Service {
             by.ticket(ticket);
             by.generation(generation);
         }
-        by.moment(&mut self.writes.not_before, std::time::Duration::ZERO);
+        by.moment(&mut self.writes.not_before, Duration::ZERO);
     }
 }
 
