@@ -4,6 +4,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+pub use crate::rotation::slot::Slot;
 use crate::{
     azure::{
         identity::Identity,
@@ -264,15 +265,6 @@ pub struct Token {
     pub value: Secret,
     /// It is attached no longer than until then, by the gate's clock.
     pub expires: Moment,
-}
-
-/// One of a service's two keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Slot {
-    /// The first key.
-    Primary,
-    /// The second key.
-    Secondary,
 }
 
 /// Where an upstream is.

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use aws_lc_rs::hmac;
-
-use super::state::Salt;
 use crate::{
     clock::Moment,
     config::model::{Config, Credential, Slot},
+    rotation::digest::{Digest, Salt},
     secret::Secret,
 };
 
@@ -27,19 +25,11 @@ pub enum Place {
     Token,
 }
 
-/// What tells a value from another one without showing it: eight hexadecimal digits.
-#[must_use]
-pub fn fingerprint(salt: &Salt, value: &Secret) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, salt.bytes());
-    let digest = hmac::sign(&key, value.expose_bytes());
-    digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What was seen of one slot.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Eight hexadecimal digits.
-    pub text: String,
+    /// Stands for the value.
+    pub digest: Digest,
     /// When this value was first seen.
     pub since: Moment,
     /// Counts the values the slot has had.
@@ -58,11 +48,11 @@ impl Fingerprints {
         let mut kept = HashMap::new();
         for endpoint in &config.endpoints {
             for (place, value) in values(&endpoint.credential) {
-                let text = fingerprint(&self.salt, value);
+                let digest = self.salt.digest(value.expose_bytes());
                 let place = (endpoint.name.clone(), place);
                 let seen = match self.seen.remove(&place) {
-                    Some(same) if same.text == text => same,
-                    other => Seen { text, since: now, generation: other.map_or(1, |before| before.generation + 1) },
+                    Some(same) if same.digest == digest => same,
+                    other => Seen { digest, since: now, generation: other.map_or(1, |before| before.generation + 1) },
                 };
                 kept.insert(place, seen);
             }

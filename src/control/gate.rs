@@ -25,7 +25,6 @@ use super::{
     memory::MemoryGauge,
     names::{Names, Resolve},
     publish::{self, Publisher},
-    state::Salt,
     threads::{Death, SEEN_PATIENCE, Threads},
 };
 use crate::{
@@ -35,6 +34,7 @@ use crate::{
         accept::WorkerHandle,
         worker::{Message, Shared},
     },
+    rotation::digest::Salt,
     telemetry::{access_log::AccessSender, logs::LogControl, metrics::Metrics},
 };
 

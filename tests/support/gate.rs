@@ -10,7 +10,7 @@ use scoregate::{
         gate::{Gate, Parts},
         listening::Sockets,
         names::{Resolve, SystemNames},
-        state::Salt,
+        state::fresh_salt,
     },
     digest::sha256,
     secret::Secret,
@@ -181,7 +181,7 @@ impl TestGate {
             sockets,
             clock: clock.clone(),
             access,
-            salt: Salt::fresh().unwrap(),
+            salt: fresh_salt().unwrap(),
             logs: None,
             resolver,
         };

@@ -38,7 +38,7 @@ impl Gate {
                             (Credential::Keys { active, .. }, Place::Slot(slot)) => *active == slot,
                             _ => true,
                         },
-                        fingerprint: Some(seen.text.clone()),
+                        fingerprint: Some(seen.digest.fingerprint()),
                         age_seconds: now.since(seen.since).as_secs(),
                         generation: seen.generation,
                     })
