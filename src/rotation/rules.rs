@@ -40,7 +40,9 @@ pub struct Rules {
     pub retry: Pace,
     /// Between attempts of a parked transaction. 30 s to 15 min.
     pub park: Pace,
-    mutation: Mutation,
+    /// Breaks one rule, to see that the model notices. Does nothing in a build without debug assertions.
+    #[doc(hidden)]
+    pub mutation: Mutation,
 }
 
 impl Default for Rules {
@@ -72,13 +74,6 @@ impl Rules {
     #[must_use]
     pub fn least_min_gap(&self) -> Duration {
         (self.look + self.probe_spread + self.settle).saturating_mul(2)
-    }
-
-    /// The same rules, broken in one place, to see that the model notices. Does nothing in a build without debug assertions.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn broken(self, mutation: Mutation) -> Self {
-        Self { mutation, ..self }
     }
 
     /// Whether this rule is broken. Always false, and gone, in a build without debug assertions.

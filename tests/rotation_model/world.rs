@@ -137,24 +137,25 @@ pub enum Answers {
 /// Times are a few seconds, so that few differ.
 pub fn rules(mutation: Mutation) -> Rules {
     let seconds = Duration::from_secs;
-    let mut rules = Rules::default().broken(mutation);
-    // So far away that nothing else waits as long: see `renumbering`.
-    rules.look = seconds(1_000);
-    rules.listkeys_interval = seconds(2);
-    rules.adopt_gap = seconds(1);
-    rules.settle = seconds(2);
-    rules.min_gap = seconds(6);
-    rules.drain_timeout = seconds(2);
-    rules.read_gap = seconds(1);
-    rules.read_timeout = seconds(2);
-    rules.resubmit_after = seconds(3);
-    rules.probe_successes = 2;
-    rules.probe_spread = seconds(1);
-    rules.probe_fresh = seconds(1);
-    rules.probe_timeout = seconds(3);
-    rules.retry = Pace { first: seconds(1), longest: seconds(1) };
-    rules.park = Pace { first: seconds(2), longest: seconds(2) };
-    rules
+    Rules {
+        // So far away that nothing else waits as long: see `renumbering`.
+        look: seconds(1_000),
+        listkeys_interval: seconds(2),
+        adopt_gap: seconds(1),
+        settle: seconds(2),
+        min_gap: seconds(6),
+        drain_timeout: seconds(2),
+        read_gap: seconds(1),
+        read_timeout: seconds(2),
+        resubmit_after: seconds(3),
+        probe_successes: 2,
+        probe_spread: seconds(1),
+        probe_fresh: seconds(1),
+        probe_timeout: seconds(3),
+        retry: Pace { first: seconds(1), longest: seconds(1) },
+        park: Pace { first: seconds(2), longest: seconds(2) },
+        mutation,
+    }
 }
 
 fn old_journal() -> Journal {
@@ -164,6 +165,7 @@ fn old_journal() -> Journal {
         regenerated: 0,
         by: By::Us,
         retired: Vec::new(),
+        replaced: Vec::new(),
     };
     Journal {
         version: VERSION,

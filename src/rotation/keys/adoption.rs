@@ -3,7 +3,7 @@
 //! A value that a read brings in place of the one that is known can be tried by a resend at once. It takes that one's place
 //! when two reads agree on it and a front end accepted it. What we replaced ourselves is a stale read and never adopted.
 
-use super::{Keys, ReadKeys, Source, Turn};
+use super::{Keys, ReadKeys, Source, Turn, remember};
 use crate::{
     clock::Moment,
     rotation::{
@@ -142,6 +142,10 @@ impl Keys {
                 self.remember(value, slot, turn);
             }
             let keys = &mut self.slots[slot];
+            if let Some(before) = keys.value {
+                remember(&mut keys.replaced, before);
+            }
+            keys.replaced.retain(|value| *value != incoming.value);
             keys.value = Some(incoming.value);
             keys.source = Source::Read;
             // While another slot is being regenerated, that one will be the newest.

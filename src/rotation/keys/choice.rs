@@ -120,6 +120,21 @@ impl Keys {
         keys.accepted = None;
     }
 
+    /// A read that brings this value of the slot in hand is not late.
+    pub(in crate::rotation) fn believe(&mut self, slot: Slot, value: Digest) {
+        let keys = &mut self.slots[slot];
+        keys.retired.retain(|retired| *retired != value);
+        keys.replaced.retain(|replaced| *replaced != value);
+    }
+
+    /// The slot in hand has not changed after all: it has the value that it had before.
+    pub(in crate::rotation) fn take_back(&mut self, slot: Slot, before: Digest) {
+        self.believe(slot, before);
+        let keys = &mut self.slots[slot];
+        keys.value = Some(before);
+        keys.standing = Standing::Settled;
+    }
+
     /// A transaction gives a slot back that it has not changed.
     pub(in crate::rotation) fn release(&mut self) {
         self.in_hand = None;

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Generations that are reserved in the journal at a time, so that not every change of the offer has to wait for the disk.
-pub const RESERVED: Generation = 100;
+const RESERVED: Generation = 100;
 
 /// The keys of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,6 +85,8 @@ pub struct KeySlot {
     pub by: By,
     /// Values that we replaced, oldest first.
     pub retired: Vec<Digest>,
+    /// Values that others replaced, oldest first.
+    pub replaced: Vec<Digest>,
 }
 
 /// Where a value is.
@@ -282,6 +284,11 @@ impl Keys {
         }
     }
 
+    /// How far generations are to be reserved: a round number, well above the present one.
+    pub(super) const fn generation_to_reserve(&self) -> Generation {
+        ((self.generation + RESERVED / 2) / RESERVED + 1) * RESERVED
+    }
+
     /// The last generation.
     #[must_use]
     pub const fn generation(&self) -> Generation {
@@ -403,6 +410,7 @@ impl KeySlot {
             regenerated: Age::new(tick.now),
             by: By::Unknown,
             retired: Vec::new(),
+            replaced: Vec::new(),
         };
         record.map_or(base.clone(), |record| Self {
             value: Some(record.digest),
@@ -410,18 +418,20 @@ impl KeySlot {
             regenerated: Age::since_unix(record.regenerated, tick.now, tick.unix),
             by: record.by,
             retired: record.retired.clone(),
+            replaced: record.replaced.clone(),
             ..base
         })
     }
 
     /// Its value is replaced by our own doing: from here a read that brings it is stale.
     pub(super) fn retire(&mut self, value: Digest) {
-        if !self.retired.contains(&value) {
-            self.retired.push(value);
-            if self.retired.len() > RETIRED {
-                self.retired.remove(0);
-            }
-        }
+        remember(&mut self.retired, value);
+    }
+
+    /// Whether it was the value of this slot before. A read that brings it is late, or somebody set it again.
+    #[must_use]
+    pub fn was(&self, value: Digest) -> bool {
+        self.retired.contains(&value) || self.replaced.contains(&value)
     }
 
     /// Every front end accepts it, nothing was said against it since, and it is what the service says.
@@ -434,5 +444,15 @@ impl KeySlot {
     #[must_use]
     pub fn accepted_within(&self, fresh: Duration, now: Moment) -> bool {
         self.accepted.is_some_and(|at| now.since(at) < fresh)
+    }
+}
+
+/// Adds to a list that is never longer than is journalled.
+fn remember(list: &mut Vec<Digest>, value: Digest) {
+    if !list.contains(&value) {
+        list.push(value);
+        if list.len() > RETIRED {
+            list.remove(0);
+        }
     }
 }

@@ -161,6 +161,11 @@ impl Keys {
         }
     }
 
+    /// Whether the value of a slot is being proved, and front ends keep refusing it.
+    pub(in crate::rotation) fn is_resting(&self, slot: Slot) -> bool {
+        self.proving.as_ref().is_some_and(|p| p.slot == slot && matches!(p.stage, Stage::Resting { .. }))
+    }
+
     /// Nothing is being proved any more.
     pub(in crate::rotation) fn stop_proving(&mut self) {
         self.proving = None;

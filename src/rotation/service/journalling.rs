@@ -8,7 +8,7 @@ use crate::{
         digest::Digest,
         event::{Action, Notice, Ticket, WriteOutcome},
         journal::{By, Journal, Open, SlotRecord, Standing, VERSION},
-        keys::{RESERVED, Turn},
+        keys::Turn,
         operation::OperationId,
         pace::{Age, Backoff},
         rules::{Mutation, Rules},
@@ -54,6 +54,7 @@ impl Service {
                 regenerated: keys.regenerated.unix(tick.now, tick.unix),
                 by: keys.by,
                 retired: keys.retired.clone(),
+                replaced: keys.replaced.clone(),
             })
         };
         let mut open = self.transaction.as_ref().map(|transaction| transaction.open.clone());
@@ -66,7 +67,7 @@ impl Service {
         }
         Some(Journal {
             version: VERSION,
-            generation: (self.keys.generation() / RESERVED + 1) * RESERVED,
+            generation: self.keys.generation_to_reserve(),
             active: self.keys.active()?,
             slots: PerSlot { primary: record(Slot::Primary)?, secondary: record(Slot::Secondary)? },
             frozen: self.frozen,

@@ -251,7 +251,8 @@ impl Service {
             return Some(Refusal::Frozen);
         }
         let too_soon = Slot::BOTH.into_iter().filter_map(|slot| {
-            let ago = self.keys.slot(slot).regenerated.at(now);
+            // In whole seconds, as it is journalled and spoken.
+            let ago = Duration::from_secs(self.keys.slot(slot).regenerated.at(now).as_secs());
             let wait = rules.min_gap.checked_sub(ago).filter(|wait| !wait.is_zero())?;
             Some(Refusal::MinGap { slot, ago, wait })
         });
@@ -474,3 +475,6 @@ impl Service {
 fn follower(operation: OperationId) -> OperationId {
     OperationId(operation.0 + 1)
 }
+
+#[cfg(test)]
+mod tests;

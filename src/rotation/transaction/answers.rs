@@ -72,6 +72,9 @@ impl Transaction {
         match &mut self.work {
             Work::Resuming => {
                 let unknown = Fate::Unknown { resubmit_at: now + turn.rules.resubmit_after };
+                if resumed != Some(&Next::ReadBack) {
+                    keys.take_back(slot, before[slot]);
+                }
                 Progress::Go(match resumed {
                     Some(Next::ReadBack) => read_back(Fate::Done, now),
                     Some(Next::Poll(_)) => {
@@ -94,8 +97,11 @@ impl Transaction {
                 self.park(Parked::Drift, None, turn)
             }
             Work::ReadingBack(reading) => {
-                if value == before[slot] || keys.slot(slot).retired.contains(&value) {
-                    reading.changed = None;
+                if value == before[slot] || keys.slot(slot).was(value) {
+                    if reading.changed.take().is_some() {
+                        // From here it is unchanged, and not before.
+                        reading.since = now;
+                    }
                     reading.read_at = now + reading.pace.next(read_pace(turn.rules), turn.tick.dice);
                     return Progress::Stay;
                 }
@@ -114,13 +120,21 @@ impl Transaction {
                 }
                 self.changed(first, keys, turn)
             }
+            Work::Proving if value == before[slot] && keys.is_resting(slot) => {
+                // No front end takes it, and the key is what it was: what was taken for the new one was late.
+                keys.stop_proving();
+                keys.take_back(slot, value);
+                Progress::Go(read_back(Fate::Unknown { resubmit_at: now + turn.rules.resubmit_after }, now))
+            }
             Work::Proving => {
-                let keys_slot = keys.slot(slot);
-                let known = keys_slot.value == Some(value) || keys_slot.retired.contains(&value);
-                if known || keys.in_hand() != Some(slot) {
+                let present = keys.slot(slot);
+                let late = present.was(value) && !keys.is_resting(slot);
+                if present.value == Some(value) || late || keys.in_hand() != Some(slot) {
                     return Progress::Stay;
                 }
+                // Changed once more; or no front end takes it, and what was taken for the new key was late itself.
                 keys.stop_proving();
+                keys.believe(slot, value);
                 Progress::Go(read_back(Fate::Done, now))
             }
             Work::Prechecking { .. }

@@ -234,7 +234,7 @@ impl Transaction {
                     Fate::Done => reading.since + rules.read_timeout,
                     Fate::Unknown { resubmit_at } => resubmit_at,
                 };
-                // Past: the key has been read twice before, and this never ends but by reads.
+                // Past: the key has been read twice before, and each read looks again.
                 (end > now).then_some(end)
             }
             Work::Parked { until, .. } => Some(*until),

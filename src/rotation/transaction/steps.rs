@@ -171,29 +171,31 @@ impl Transaction {
     }
 
     /// The call is made, or may have been; the key has not changed yet.
-    fn wait_for_the_key(&mut self, ground: Ground, keys: &Keys, turn: &Turn<'_>) -> Progress {
+    fn wait_for_the_key(&mut self, ground: Ground, keys: &mut Keys, turn: &Turn<'_>) -> Progress {
         let now = turn.now();
         // What somebody else made of the other slot was adopted: from here that is what must stay as it is.
         let other = keys.slot(self.open.slot.other());
         if let (Some(intent), Some(value), None) = (&mut self.open.intent, other.value, &other.incoming) {
             intent.before[self.open.slot.other()] = value;
         }
-        // Once the new key was read twice there is no going back: a read that shows the old one is late.
-        let renewed = self
-            .open
-            .intent
-            .as_ref()
-            .is_some_and(|intent| keys.slot(self.open.slot).value != Some(intent.before[self.open.slot]));
         let Work::ReadingBack(reading) = &mut self.work else { return Progress::Stay };
-        if renewed || reading.changed.is_some() {
+        if reading.changed.is_some() {
             return Progress::Stay;
         }
-        match reading.fate {
-            Fate::Done if now.since(reading.since) >= turn.rules.read_timeout => {
-                // It said that it had taken effect; now that is not believed any more.
-                reading.fate = Fate::Unknown { resubmit_at: reading.since + turn.rules.resubmit_after };
-                Progress::Stay
+        // Once the new key was read twice, a read that shows the old one is late; but not for ever.
+        let slot = self.open.slot;
+        let before = self.open.intent.as_ref().map(|intent| intent.before[slot]);
+        if let Some(before) = before.filter(|before| keys.slot(slot).value != Some(*before)) {
+            if now.since(reading.since) < turn.rules.resubmit_after {
+                return Progress::Stay;
             }
+            keys.take_back(slot, before);
+        }
+        if reading.fate == Fate::Done && now.since(reading.since) >= turn.rules.read_timeout {
+            // It said that it had taken effect; now that is not believed any more.
+            reading.fate = Fate::Unknown { resubmit_at: reading.since + turn.rules.resubmit_after };
+        }
+        match reading.fate {
             Fate::Unknown { resubmit_at } if resubmit_at <= now && ground.frozen => Progress::End(State::Cancelled),
             Fate::Unknown { resubmit_at } if resubmit_at <= now && self.set_key == SetKey::Lost => {
                 Progress::End(State::Refused { refusal: Refusal::ValueLost })

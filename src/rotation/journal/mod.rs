@@ -16,7 +16,7 @@ use crate::{digest::sha256, ids::Generation};
 pub const VERSION: u32 = 1;
 /// Most operations that are remembered.
 pub const OPERATIONS: usize = 50;
-/// Most digests that are remembered as retired, per slot.
+/// Most digests that are remembered as retired, and as replaced, per slot.
 pub const RETIRED: usize = 8;
 
 /// Everything that outlives the process.
@@ -59,6 +59,8 @@ pub struct SlotRecord {
     pub by: By,
     /// The last [`RETIRED`] values that we replaced, oldest first: a read that brings one is stale.
     pub retired: Vec<Digest>,
+    /// As many that others replaced. Somebody may set one again; but what we regenerate never becomes one.
+    pub replaced: Vec<Digest>,
 }
 
 /// How far the value of a slot is trusted.
@@ -179,7 +181,9 @@ impl Journal {
             }
         }
         let slots = [&self.slots.primary, &self.slots.secondary];
-        if slots.iter().any(|slot| slot.retired.len() > RETIRED) || self.operations.len() > OPERATIONS {
+        if slots.iter().any(|slot| slot.retired.len().max(slot.replaced.len()) > RETIRED)
+            || self.operations.len() > OPERATIONS
+        {
             return damaged("a list is longer than is ever written");
         }
         Ok(())
@@ -193,3 +197,6 @@ pub fn service_name(resource_id: &str) -> String {
     let sum = sha256(resource_id.to_lowercase().as_bytes());
     sum.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;
