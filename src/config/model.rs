@@ -11,7 +11,6 @@ use crate::{
         service::{self, Auth},
         workspace::Place,
     },
-    clock::Moment,
     secret::Secret,
 };
 
@@ -205,6 +204,8 @@ pub struct Endpoint {
     pub attach_header: String,
     /// Text before the value. Default `Bearer `.
     pub attach_prefix: String,
+    /// Send again, with another credential, what is refused for its credential.
+    pub replay: Replay,
     /// Send again what a reused HTTP/1.1 connection lost with no byte of answer, POST too.
     pub retry_unanswered: bool,
     /// How to connect.
@@ -230,12 +231,16 @@ pub struct Service {
     pub plaintext: bool,
 }
 
-impl Endpoint {
-    /// Whether requests can be sent to it: a service of Azure's was found, with its credential.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        !self.upstreams.is_empty() && self.credential != Credential::Awaited
-    }
+/// Whether a request that is refused for its credential is sent again with another, while it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Replay {
+    /// On for `aks` and `online`, off for `aci` and upstreams, where a 401 may come from the model.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// What an endpoint attaches.
@@ -243,11 +248,9 @@ impl Endpoint {
 pub enum Credential {
     /// Nothing.
     None,
-    /// Something that is not there yet, or no longer: requests are refused until it is.
-    Awaited,
-    /// A token of a service of Azure's.
-    Token(Token),
-    /// Two slots: from files or the environment, or those of a service of Azure's.
+    /// What the control plane finds out about a service of Azure's.
+    OfService,
+    /// Two slots: from files or the environment.
     Keys {
         /// Slot Primary.
         primary: Option<Secret>,
@@ -256,15 +259,6 @@ pub enum Credential {
         /// Which is attached; `auto` means primary here. The slot named has a value.
         active: Slot,
     },
-}
-
-/// A token that was fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    /// The token itself.
-    pub value: Secret,
-    /// It is attached no longer than until then, by the gate's clock.
-    pub expires: Moment,
 }
 
 /// Where an upstream is.

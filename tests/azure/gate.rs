@@ -72,7 +72,7 @@ fn endpoint(world: &World, name: &str, kind: Kind) -> model::Endpoint {
     let mut endpoint = gate::endpoint(name, "127.0.0.1:1".parse().unwrap());
     endpoint.service = Some(service(name, kind));
     endpoint.upstreams.clear();
-    endpoint.credential = Credential::Awaited;
+    endpoint.credential = Credential::OfService;
     endpoint.connect.ca = Some((ca.roots, ca.digest));
     endpoint
 }

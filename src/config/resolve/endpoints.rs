@@ -49,10 +49,11 @@ fn endpoint(
     Endpoint {
         name: name.to_owned(),
         upstreams: upstreams(cx, raw, &path.key("upstreams")),
-        credential: if raw.service.is_some() { Credential::Awaited } else { credential(cx, raw, path) },
+        credential: if raw.service.is_some() { Credential::OfService } else { credential(cx, raw, path) },
         service,
         attach_header: attach_header(raw).to_owned(),
         attach_prefix: prefix.map_or(ATTACH_PREFIX, |prefix| &prefix.0.0).to_owned(),
+        replay: crate::config::model::Replay::Auto,
         retry_unanswered: raw.retry_unanswered == Some(OnOff::On),
         connect: connect(cx, raw, path),
         concurrency: raw.concurrency.unwrap_or(CONCURRENCY),
