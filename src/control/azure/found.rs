@@ -10,7 +10,7 @@ use crate::{
         url::Url,
     },
     clock::Clock,
-    config::model::{Credential, Service, Token, UpstreamUrl},
+    config::model::{Credential, Service, Slot, Token, UpstreamUrl},
 };
 
 /// A service that was found.
@@ -67,7 +67,7 @@ pub async fn find(
             let credential = Credential::Keys {
                 primary: Some(keys.primary),
                 secondary: Some(keys.secondary),
-                active: service.active,
+                active: service.active.unwrap_or(Slot::Primary),
             };
             (credential, None)
         }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::{
         azure::service::{Kind, Name},
-        config::model::Slot,
+        config::model::Upkeep,
     };
 
     #[test]
@@ -127,8 +127,9 @@ mod tests {
             workspace: "w".into(),
             name: Name { name: "x".into(), kind: Kind::Aks },
             auth: None,
-            active: Slot::Primary,
+            active: None,
             plaintext,
+            upkeep: Upkeep::default(),
         };
         let url = |text| Url::parse(text).unwrap();
         let plain = url("http://10.0.0.7:80/api/v1/service/x/score");

@@ -111,8 +111,7 @@ pub(super) fn carry_over(before: &Config, after: &mut Config) {
         let Some(service) = &new.service else { continue };
         let same = before.endpoints.iter().find(|old| {
             let Some(was) = old.service.as_ref().filter(|_| old.name == new.name) else { return false };
-            let same = Service { active: service.active, ..was.clone() } == *service;
-            same && place(before, was) == place(after, service)
+            was.is_like(service) && place(before, was) == place(after, service)
         });
         if let Some(same) = same {
             known.insert(new.name.clone(), same.clone());
@@ -121,7 +120,8 @@ pub(super) fn carry_over(before: &Config, after: &mut Config) {
     for endpoint in &mut after.endpoints {
         let Some(known) = known.remove(&endpoint.name) else { continue };
         endpoint.upstreams = known.upstreams;
-        endpoint.credential = with_active(known.credential, endpoint.service.as_ref().map(|service| service.active));
+        endpoint.credential =
+            with_active(known.credential, endpoint.service.as_ref().and_then(|service| service.active));
     }
 }
 
