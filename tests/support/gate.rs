@@ -77,7 +77,7 @@ pub fn endpoint(name: &str, upstream: SocketAddr) -> Endpoint {
         attach_header: "authorization".into(),
         attach_prefix: "Bearer ".into(),
         retry_unanswered: false,
-        replay: model::Replay::Auto,
+        replay: Replay::Auto,
         connect: UpstreamConnect {
             protocol: UpstreamProtocol::Auto,
             ca: None,

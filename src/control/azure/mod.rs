@@ -8,6 +8,7 @@
 mod backoff;
 mod clients;
 mod found;
+mod probe;
 
 use std::sync::Arc;
 
