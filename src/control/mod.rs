@@ -10,6 +10,7 @@ pub mod changes;
 pub mod descriptors;
 pub mod fingerprint;
 pub mod gate;
+pub mod journals;
 pub mod listening;
 pub mod memory;
 pub mod names;

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{digest::sha256, random, rotation::digest::Salt};
+use crate::{
+    random,
+    rotation::{digest::Salt, journal::service_name},
+};
 
 /// Whoever serves holds it shared; whoever regenerates without a gate holds it alone.
 const GATE_LOCK: &str = "gate.lock";
@@ -136,7 +139,7 @@ impl Leave {
                 Err(TryLockError::Error(error)) => return Err(Busy::Unknown(path, error)),
             }
         }
-        let path = usable.join(format!("{}.lock", service_file(resource_id)));
+        let path = usable.join(format!("{}.lock", service_name(resource_id)));
         let file = lock_file(&path).map_err(|error| Busy::Unknown(path.clone(), error))?;
         match file.try_lock() {
             Ok(()) => held.push(file),
@@ -145,13 +148,6 @@ impl Leave {
         }
         Ok(Self(held))
     }
-}
-
-/// What a service's files are called: a hash of its resource id, which Azure compares without regard to case.
-#[must_use]
-pub fn service_file(resource_id: &str) -> String {
-    let digest = sha256(resource_id.to_ascii_lowercase().as_bytes());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -199,11 +195,5 @@ mod tests {
     fn where_there_is_no_directory_there_is_no_leave() {
         let error = Leave::ask(&[PathBuf::from("/proc/nowhere")], "/a").unwrap_err();
         assert!(matches!(error, Busy::NoDirectory(_)), "{error}");
-    }
-
-    #[test]
-    fn the_case_of_an_id_means_nothing() {
-        assert_eq!(service_file("/Subscriptions/S"), service_file("/subscriptions/s"));
-        assert_eq!(service_file("/a").len(), 32);
     }
 }

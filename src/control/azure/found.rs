@@ -88,8 +88,8 @@ pub async fn find(
         Auth::Open => (Credential::Open, None),
         Auth::Key => {
             let keys = plane.list_keys(calls).await?;
-            let credential =
-                Credential::Keys { primary: keys.primary, secondary: keys.secondary, active: service.active };
+            let active = service.active.unwrap_or(Slot::Primary);
+            let credential = Credential::Keys { primary: keys.primary, secondary: keys.secondary, active };
             (credential, None)
         }
         Auth::Token | Auth::Entra => {
@@ -128,7 +128,10 @@ pub fn upstream(service: &Service, scoring: &Url, auth: Auth) -> Result<Upstream
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::azure::service::{Kind, Name};
+    use crate::{
+        azure::service::{Kind, Name},
+        config::model::Upkeep,
+    };
 
     #[test]
     fn a_token_that_is_due_is_not_asked_for_all_the_time() {
@@ -145,8 +148,9 @@ mod tests {
             workspace: "w".into(),
             name: Name { name: "x".into(), kind: Kind::Aks },
             auth: None,
-            active: Slot::Primary,
+            active: None,
             plaintext,
+            upkeep: Upkeep::default(),
         };
         let url = |text| Url::parse(text).unwrap();
         let plain = url("http://10.0.0.7:80/api/v1/service/x/score");

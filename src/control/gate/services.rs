@@ -142,13 +142,12 @@ pub(super) fn carry_over(before: &Config, after: &mut Config, attached: &Attache
         let workspace = config.workspaces.iter().find(|workspace| workspace.name == service.workspace);
         workspace.map(|workspace| workspace.place.clone())
     };
-    let mut kept: Vec<(usize, Vec<UpstreamUrl>, Option<Slot>)> = Vec::new();
+    let mut kept: Vec<(usize, Vec<UpstreamUrl>, Option<Option<Slot>>)> = Vec::new();
     for (at, new) in after.endpoints.iter().enumerate() {
         let Some(service) = &new.service else { continue };
         let same = before.endpoints.iter().find(|old| {
             let Some(was) = old.service.as_ref().filter(|_| old.name == new.name) else { return false };
-            let same = Service { active: service.active, ..was.clone() } == *service;
-            same && place(before, was) == place(after, service)
+            was.is_like(service) && place(before, was) == place(after, service)
         });
         kept.extend(same.map(|same| (at, same.upstreams.clone(), same.service.as_ref().map(|was| was.active))));
     }
@@ -158,8 +157,10 @@ pub(super) fn carry_over(before: &Config, after: &mut Config, attached: &Attache
         endpoint.upstreams = upstreams;
         if let Some(known) = attached.get(&endpoint.name) {
             let active = endpoint.service.as_ref().map(|service| service.active).filter(|is| Some(*is) != was);
-            let known = known.clone();
-            let known = active.map_or(known.clone(), |slot| known.with_active(slot));
+            let known = match active.flatten() {
+                Some(slot) => known.clone().with_active(slot),
+                None => known.clone(),
+            };
             carried.insert(endpoint.name.clone(), known);
         }
     }
