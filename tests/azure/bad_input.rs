@@ -88,7 +88,10 @@ async fn each_mistake_is_one_sentence_and_few_calls() {
     world.tell("aks-key", json!({ "deny": ["listkeys"] })).await;
     let plane = service_as(&world, &good, "aks-key", service::Kind::Aks);
     let (error, most) = worst(&world, &*plane).await;
-    assert!(error.contains("listKeys/action") && error.contains("role-read.json") && most == 1, "{most}: {error}");
+    assert!(
+        error.contains("services/aks/listkeys/action") && error.contains("role-read.json") && most == 1,
+        "{most}: {error}"
+    );
     world.tell("aks-key", json!({ "deny": [] })).await;
 
     let mut place = world.place();
