@@ -135,6 +135,13 @@ async fn what_goes_wrong_while_a_key_is_made_anew_is_told_with_what_became_of_it
     assert_eq!(world.keys("aks-key").await, before);
     world.behave().await;
 
+    // It goes on, and cannot be looked at.
+    world.misbehave(json!({ "target": "mms", "kind": "status", "status": 500, "call": "operation" })).await;
+    let unseen = user.run(&regen).await;
+    unseen.ends(0, "cannot look how an operation on AKS service aks-key stands");
+    assert!(unseen.out.contains("regenerated the primary key"), "{unseen:?}");
+    world.behave().await;
+
     world.tell("aks-key", json!({ "operation": 0.1, "operation_state": "Failed" })).await;
     user.run(&regen).await.ends(1, "the service says that it failed");
 }
@@ -219,6 +226,10 @@ async fn check_online_goes_through_everything() {
         "{checked:?}"
     );
     world.tell("aks-key", json!({ "deny": [] })).await;
+    // A 403 is never about a key, and about a token of Azure ML's neither.
+    world.tell("aks-token", json!({ "deny": ["score"] })).await;
+    user.run(&["check", "--online"]).await.ends(4, "PROBLEM endpoint aks-token: the service forbids it (403)");
+    world.tell("aks-token", json!({ "deny": [] })).await;
 
     world.misbehave(json!({ "target": "scoring", "kind": "status", "status": 401, "service": "aci-key" })).await;
     user.run(&["check", "--online"]).await.ends(4, "PROBLEM endpoint aci-key: the service refuses the credential");
