@@ -21,8 +21,8 @@ use crate::{
         url::Url,
         workspace::Workspace,
     },
-    config::model::{Config, Credential, Endpoint, Service},
-    control::azure::{Clients, Connect, find, upstream},
+    config::model::{Config, Endpoint, Service, Slot},
+    control::azure::{Clients, Connect, Credential, find, upstream},
     random,
     secret::Secret,
 };
@@ -263,12 +263,12 @@ async fn accepted(
     about: &mut About<'_>,
 ) {
     let value = match credential {
-        Credential::Keys { primary, active: crate::config::model::Slot::Primary, .. } => primary.clone(),
-        Credential::Keys { secondary, .. } => secondary.clone(),
-        Credential::Token(token) => Some(token.value.clone()),
-        Credential::None | Credential::Awaited => None,
+        Credential::Keys { primary, active: Slot::Primary, .. } => Some(primary),
+        Credential::Keys { secondary, .. } => Some(secondary),
+        Credential::Token { value, .. } => Some(value),
+        Credential::Open => None,
     };
-    let reply = match probe(http, endpoint, scoring, value.as_ref()).await {
+    let reply = match probe(http, endpoint, scoring, value).await {
         Ok(reply) => reply,
         Err(error) => return about.failed(&error),
     };

@@ -18,9 +18,10 @@ use crate::{
         gate::{Gate, Parts, Source},
         listening::Sockets,
         names::SystemNames,
-        state::{self, Presence, Salt},
+        state::{self, Presence},
         threads::Death,
     },
+    rotation::digest::Salt,
     telemetry::{access_log::AccessSender, logs::LogControl},
 };
 
@@ -120,9 +121,9 @@ impl Serving {
 
 /// The salt of the state directory, so that fingerprints mean the same after a restart; else one of this process.
 fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<Salt> {
-    let fresh = || Salt::fresh().context("the system gives no randomness");
+    let fresh = || state::fresh_salt().context("the system gives no randomness");
     let Ok(dir) = state else { return fresh() };
-    Salt::of(dir).or_else(|error| {
+    state::salt_of(dir).or_else(|error| {
         tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
         fresh()
     })
