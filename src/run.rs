@@ -1,4 +1,4 @@
-//! The composition root of `scoregate run`: process, file, log and signals around what [`serving`] puts together, and the order in
+//! The composition root of `scoregate run`: process, file, log and signals around what `serving` puts together, and the order in
 //! which everything begins and ends.
 
 pub(crate) mod serving;

@@ -113,7 +113,8 @@ pub(super) fn choose(config: ConfigPath, name: &str, clients: &mut Clients) -> R
     let config = load(&config.find()?)?;
     let Some(endpoint) = config.endpoints.iter().find(|endpoint| endpoint.name == name) else {
         let names: Vec<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        let message = format!("there is no endpoint `{name}`: there are {}", names.join(", "));
+        let there_are = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let message = format!("there is no endpoint `{name}`: there are {there_are}");
         return Err(Stop::new(Exit::Usage, message));
     };
     let Some(service) = endpoint.service.clone() else {

@@ -100,17 +100,17 @@ For the lines below, in another terminal:
         )
     }
 
-    /// The place of healing: once a 401 of a service's makes the gate read the keys anew, 401, `reload` and the pause go out of here.
+    /// The place of healing: once a refused key makes the gate read the keys anew by itself, `reload` goes out of here.
     fn change(&self) -> String {
         let (ask, program, azure) = (self.ask(CHANGED), &self.program, &self.azure.admin);
         format!(
-            "Somebody else regenerates the key that the gate attaches, as in Azure's portal. From then on the service refuses the old
-    one (401), until the gate is told to read its keys anew (200, and another fingerprint in `status`):
+            "Somebody else regenerates the key that the gate attaches, as in Azure's portal. The service refuses the old one, and the
+    gate sends the request again with the other: you notice nothing (200). `reload` reads the keys anew (another fingerprint):
 
     curl -s -o /dev/null -X POST {azure}/services/{CHANGED}/regenerate -d '{{\"key\": \"Primary\"}}'
     {ask}
     {program} reload --admin $DEMO/admin.sock; sleep 1
-    {ask}
+    {program} status --admin $DEMO/admin.sock | grep {CHANGED}
 "
         )
     }
@@ -118,7 +118,7 @@ For the lines below, in another terminal:
     fn count(&self) -> String {
         let azure = &self.azure.admin;
         let metrics = self.admin.map_or_else(String::new, |admin| {
-            format!("    curl -s http://{admin}/metrics | grep 'requests_total.*[1-9]'\n")
+            format!("    curl -s http://{admin}/metrics | grep -E '(requests|replays)_total{{.* [1-9]'\n")
         });
         format!(
             "What the gate has counted, and what the services have seen:

@@ -290,6 +290,15 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_a_word_or_a_file() {
+        let setup = read("user: { role: reader }\napplication: { role: config/azure/role-read.json }").unwrap();
+        assert_eq!(setup.user.role, Role::reader());
+        let role = &setup.applications[0].role;
+        assert!(role.permits("Microsoft.MachineLearningServices/workspaces/services/aks/listkeys/action"));
+        assert!(!role.permits("Microsoft.MachineLearningServices/workspaces/services/aks/write"));
+    }
+
+    #[test]
     fn the_readme_s_example_is_one() {
         let readme = include_str!("../../README.md");
         let example = readme.split("```yaml\n").find(|block| block.contains("front_ends:")).unwrap();
@@ -315,6 +324,11 @@ mod tests {
             ),
             ("tenant: 'a/b'", "tenant: letters"),
             ("application: { certificate: missing.pem }", "application: certificate: ./missing.pem has none"),
+            (
+                "user: { role: owner }",
+                "user: role: found `owner`, expected contributor, reader, none or the .json file",
+            ),
+            ("application: { role: missing.json }", "application: role: cannot read ./missing.json"),
             ("[", "expected struct Fixture"),
             ("tenant: t\nservices: { a: { kind: aks, auth: key, front_ends: x } }", "line 2"),
         ] {
