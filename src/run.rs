@@ -1,6 +1,6 @@
 //! The composition root of `scoregate run`: the only file that knows every part, and the order in which they begin and end.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,9 +15,10 @@ use crate::{
     azure::http::{Attempts, Http, Proxies},
     clock::Clock,
     config::{
-        self,
+        self, Loaded,
+        fault::Faults,
         model::Config,
-        sources::{LastGood, ProcessEnv, RealFiles},
+        sources::{LastGood, Noted, ProcessEnv},
     },
     control::{
         admin::{self, AdminHandle, Listening, places::Fallbacks},
@@ -28,6 +29,10 @@ use crate::{
         notify::Notify,
         state::{self, Presence, Salt},
         threads::Death,
+        watch::{
+            self, LastRead, Watcher,
+            mounts::{self, Pinned},
+        },
     },
     telemetry::{
         access_log::AccessLog,
@@ -90,16 +95,17 @@ fn keep_pages_small() {
 async fn serve(options: Options) -> anyhow::Result<()> {
     // Before the first load: a SIGHUP that arrives while the file is read is not lost.
     let mut signals = Signals::install()?;
-    let source = file_source(options.clone());
-    let (config, warnings) = match config::load(&options.config, &ProcessEnv, &RealFiles) {
-        Ok(loaded) => (overridden(loaded.config, &options), loaded.warnings),
-        Err(faults) => return Err(faults.into()),
-    };
+    let source = FileSource::new(options.clone());
+    let Loaded { config, warnings, files, variables } = source.load()?;
     let format = if config.log.json { Format::Json } else { Format::Text };
     let (log_control, log_guard) = logs::start(config.log.level, format)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    if config.watch {
+        point_out_what_stays(&files, &variables);
+    }
+    let read = Arc::clone(&source.read);
     let (access, access_handle) = AccessLog::start(config.log.json, Box::new(std::io::stdout()), ACCESS_QUEUE)
         .context("cannot start the access log")?;
     let mut sockets = Sockets::default().inherit()?;
@@ -110,7 +116,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let salt = salt(&state)?;
     let parts = Parts {
         config,
-        source,
+        source: source.for_reloads(),
         sockets,
         clock: Clock::system(),
         access,
@@ -132,7 +138,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     // Its own backoff is what tries again.
     let http = Http::new(Proxies::from_env(), gate.clock().clone(), Attempts::ONE);
     let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http)));
-    let mut tasks = Tasks { memory, services };
+    let watch = tokio::spawn(Watcher::new(Arc::clone(&gate), read, watch::SLOW).watch());
+    let mut tasks = Tasks { memory, services, watch };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
     let manager = Arc::new(Notify::from_env());
@@ -141,6 +148,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 
     tasks.memory.abort();
     tasks.services.abort();
+    tasks.watch.abort();
     presence.abort();
     admin.stop().await;
     if !access_handle.join(LAST_LINES) {
@@ -178,6 +186,7 @@ async fn supervise(
                 bail!("thread `{}` ended, which must live as long as the process: {why}", death.thread);
             }
             Err(panic) = &mut tasks.memory => bail!("the watch over memory ended: {panic}"),
+            Err(panic) = &mut tasks.watch => bail!("the watch over files ended: {panic}"),
             ended = &mut tasks.services => match ended {
                 Err(panic) => bail!("looking after services of Azure's ended: {panic}"),
                 Ok(ended) => return ended.context("looking after services of Azure's ended"),
@@ -200,6 +209,7 @@ async fn supervise(
 struct Tasks {
     memory: JoinHandle<()>,
     services: JoinHandle<anyhow::Result<()>>,
+    watch: JoinHandle<Infallible>,
 }
 
 /// The salt of the state directory, so that fingerprints mean the same after a restart; else one of this process.
@@ -234,29 +244,66 @@ fn eprint_last(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Reads the file again. An empty secret file keeps its last good value: kubelets and editors truncate before they write.
-fn file_source(options: Options) -> Source {
-    let files = LastGood::new(RealFiles);
-    // The first look fills in what is good now; its faults are the first load's to report.
-    drop(config::load(&options.config, &ProcessEnv, &files));
-    Box::new(move || match config::load(&options.config, &ProcessEnv, &files) {
-        Ok(loaded) => {
-            let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-            Ok((overridden(loaded.config, &options), warnings))
+/// The configuration file, read as often as need be. An empty secret file keeps its last good value: kubelets and editors truncate
+/// before they write.
+struct FileSource {
+    options: Options,
+    files: LastGood<Arc<Noted>>,
+    noted: Arc<Noted>,
+    read: Arc<LastRead>,
+}
+
+impl FileSource {
+    fn new(options: Options) -> Self {
+        let noted = Arc::<Noted>::default();
+        Self { options, files: LastGood::new(Arc::clone(&noted)), noted, read: Arc::default() }
+    }
+
+    fn load(&self) -> Result<Loaded, Faults> {
+        let mut loaded = config::load(&self.options.config, &ProcessEnv, &self.files);
+        self.read.note(self.noted.take(), loaded.is_ok());
+        if let Ok(loaded) = &mut loaded {
+            override_by(&self.options, &mut loaded.config);
         }
-        Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
-    })
+        loaded
+    }
+
+    fn for_reloads(self) -> Source {
+        Box::new(move || match self.load() {
+            Ok(loaded) => Ok((loaded.config, loaded.warnings.iter().map(ToString::to_string).collect())),
+            Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
+        })
+    }
+}
+
+/// What no watching can see change, so that nobody waits for it in vain.
+fn point_out_what_stays(files: &[PathBuf], variables: &[String]) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let real: Vec<PathBuf> = files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    for Pinned { file, mount } in mounts::pinned(real.iter().map(PathBuf::as_path), &mounts) {
+        tracing::warn!(
+            file = %file.display(),
+            mount = %mount.display(),
+            "is mounted by itself (a Kubernetes `subPath`, or a container engine's mount of one file): whoever replaces it outside \
+             is not seen here; mount the folder instead"
+        );
+    }
+    for variable in variables {
+        tracing::info!(
+            secret = variable,
+            "comes from the environment: it changes with a restart only, a `file` without one"
+        );
+    }
 }
 
 /// What the command line says wins.
-fn overridden(mut config: Config, options: &Options) -> Config {
+const fn override_by(options: &Options, config: &mut Config) {
     if let Some(level) = options.log_level {
         config.log.level = level;
     }
     if let Some(format) = options.log_format {
-        config.log.json = format == Format::Json;
+        config.log.json = matches!(format, Format::Json);
     }
-    config
 }
 
 /// The signals that mean something to us.

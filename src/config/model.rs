@@ -23,6 +23,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// Journals, admin token, salt.
     pub state_dir: StateDir,
+    /// Whether a change of a file is taken up by itself.
+    pub watch: bool,
     /// Where traffic comes in. Names are unique.
     pub listeners: Vec<Listener>,
     /// `/livez /readyz /metrics` without a token.

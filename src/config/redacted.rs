@@ -23,6 +23,7 @@ pub fn redacted(config: &Config) -> Value {
         "source": config.source,
         "workers": config.workers.map_or(json!("auto"), |count| json!(count)),
         "state_dir": config.state_dir.path,
+        "watch": config.watch,
         "listeners": config.listeners.iter().map(listener).collect::<Vec<_>>(),
         "health": config.health.map(|address| json!({ "address": address })),
         "admin": {

@@ -31,4 +31,5 @@ mod tidy;
 mod timeouts;
 mod tls;
 mod uploads;
+mod watching;
 mod websockets;

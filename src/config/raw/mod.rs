@@ -62,6 +62,9 @@ pub(crate) struct Config {
     /// `$XDG_STATE_HOME/scoregate`.
     #[schemars(length(min = 1))]
     pub(crate) state_dir: Option<String>,
+    /// `on`: this file, and every file that it names, is watched, and a change takes effect by itself. `off`: only SIGHUP and
+    /// the admin API have it read again. Default `on`.
+    pub(crate) watch: Option<OnOff>,
     /// Where traffic comes in.
     #[schemars(required, length(min = 1))]
     pub(crate) listeners: Option<List<Listener>>,
