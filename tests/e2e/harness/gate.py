@@ -177,6 +177,10 @@ class Gate:
 
     # ---- what it takes ----
 
+    def post(self, path):
+        """POST to the admin socket, without the cost of a process: status and body."""
+        return ask(str(self.folder / "admin.sock"), path, "POST")
+
     def memory(self, field):
         """`VmRSS` or `VmHWM`, in bytes."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -193,8 +197,8 @@ class Gate:
         return found and int(found.group(1))
 
 
-def ask(address, path):
-    """GET over TCP or a Unix socket: status and body; None where nobody listens."""
+def ask(address, path, method="GET"):
+    """Over TCP or a Unix socket: status and body; None where nobody listens."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family) as sock:
         sock.settimeout(30)
@@ -202,7 +206,7 @@ def ask(address, path):
             sock.connect(address)
         except (ConnectionRefusedError, FileNotFoundError):
             return None
-        sock.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+        sock.sendall(f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
         answer = b""
         while piece := sock.recv(65536):
             answer += piece
