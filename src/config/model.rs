@@ -330,6 +330,8 @@ pub struct Caller {
     pub name: String,
     /// How it proves who it is.
     pub kind: CallerKind,
+    /// How long what one of its keys has let in may outlive the key; none = as long as it likes.
+    pub evict_after: Option<Duration>,
 }
 
 /// How a caller proves who it is.

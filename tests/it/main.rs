@@ -14,6 +14,7 @@ mod support;
 mod answers;
 mod callers;
 mod drain;
+mod eviction;
 mod expecting;
 mod headers;
 mod leaving;

@@ -43,8 +43,9 @@ pub fn config(upstream: SocketAddr) -> Config {
             Caller {
                 name: "team-a".into(),
                 kind: CallerKind::Keys(vec![CallerKey { sha256: sha256(CALLER_KEY.as_bytes()), expires: None }]),
+                evict_after: None,
             },
-            Caller { name: "anyone".into(), kind: CallerKind::Anonymous },
+            Caller { name: "anyone".into(), kind: CallerKind::Anonymous, evict_after: None },
         ],
         routes: vec![route("/", "iris", &["team-a"])],
         readiness: Readiness::All,

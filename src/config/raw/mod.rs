@@ -20,7 +20,7 @@ use schemars::{JsonSchema, generate::SchemaSettings, transform::RecursiveTransfo
 use serde::Deserialize;
 
 pub(crate) use self::{
-    access::{Caller, CallerKey, CallerTable, Secret},
+    access::{Caller, CallerKey, CallerTable, RevokeWord, Secret},
     azure::{
         AppCertificate, Cloud, CloudWord, Identity, ManagedIdentity, SdkAuth, ServicePrincipal, TokenEndpointWord,
         WorkloadIdentity, Workspace,
