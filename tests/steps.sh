@@ -132,6 +132,10 @@ shipping() {
     local report=target/shipping-report.xml
     programs man=man-db systemd-analyze=systemd
     python_environment .venv-shipping tests/shipping/requirements.txt partial
+    if [[ ${SCOREGATE_FULL:-} == 1 ]]; then
+        docker/build-static
+        docker/sbom
+    fi
     reports+=("$report")
     rm -f "$report"
     .venv-shipping/bin/python -m pytest -q -ra --durations=5 --strict-markers -p no:cacheprovider --junitxml="$report" tests/shipping

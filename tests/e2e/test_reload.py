@@ -536,6 +536,21 @@ def test_a_secret_of_the_environment_is_pointed_out(service, config, gate, servi
     assert "comes from the environment" in one.stderr()
 
 
+def test_a_file_that_is_mounted_by_itself_is_pointed_out(tmp_path, service, config, gate, service_key):
+    """As a `subPath` mount is. In a mount namespace of its own, of which root is made the owner."""
+    (tmp_path / "version").mkdir()
+    real = tmp_path / "version" / "key"
+    real.write_text(service_key.read_text())
+    mounted = tmp_path / "mounted-key"
+    mounted.touch()
+    settings = config(service.url())
+    settings["endpoints"]["model"]["keys"]["primary"]["file"] = str(mounted)
+    one = gate(settings, start=False)
+    one.wrapped = ["unshare", "--map-root-user", "--mount", "bash", "-c", f'mount --bind {real} {mounted} && exec "$@"', "mount"]
+    one.start()
+    assert "is mounted by itself" in one.stderr() and str(mounted) in one.stderr()
+
+
 def test_watching_can_be_switched_off_and_on(service, config, gate, caller_key):
     settings = config(service.url(), watch="off")
     running = gate(settings)

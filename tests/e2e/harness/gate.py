@@ -54,6 +54,8 @@ class Gate:
         # As a service manager hands them over: sockets by name, and more variables.
         self.handed = {}
         self.variables = {}
+        # What the command is run by.
+        self.wrapped = []
 
     # ---- its life ----
 
@@ -79,6 +81,7 @@ class Gate:
 
     def as_handed(self, arguments):
         """The command, with the sockets from descriptor 3 on and the variables of sd_listen_fds(3)."""
+        arguments = [*self.wrapped, *arguments]
         if not self.handed:
             return arguments
         # Out of each other's way first.
