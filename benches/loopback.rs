@@ -17,7 +17,7 @@ use scoregate::{
         gate::{Gate, Parts},
         listening::Sockets,
         names::SystemNames,
-        state::Salt,
+        state::fresh_salt,
     },
     telemetry::access_log::AccessLog,
 };
@@ -58,7 +58,7 @@ fn gate(upstream: SocketAddr) -> (Arc<Gate>, SocketAddr) {
         sockets,
         clock: Clock::system(),
         access,
-        salt: Salt::fresh().unwrap(),
+        salt: fresh_salt().unwrap(),
         logs: None,
         resolver: Arc::new(SystemNames),
     })

@@ -27,13 +27,14 @@ use crate::{
         listening::Sockets,
         names::SystemNames,
         notify::Notify,
-        state::{self, Presence, Salt},
+        state::{self, Presence},
         threads::Death,
         watch::{
             self, LastRead, Watcher,
             mounts::{self, Pinned},
         },
     },
+    rotation::digest::Salt,
     telemetry::{
         access_log::AccessLog,
         logs::{self, Format},
@@ -214,9 +215,9 @@ struct Tasks {
 
 /// The salt of the state directory, so that fingerprints mean the same after a restart; else one of this process.
 fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<Salt> {
-    let fresh = || Salt::fresh().context("the system gives no randomness");
+    let fresh = || state::fresh_salt().context("the system gives no randomness");
     let Ok(dir) = state else { return fresh() };
-    Salt::of(dir).or_else(|error| {
+    state::salt_of(dir).or_else(|error| {
         tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
         fresh()
     })

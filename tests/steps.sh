@@ -88,7 +88,8 @@ tools() {
         cargo "$program" --version >/dev/null 2>&1 || fail "\`cargo $program\` is missing: it is a component of the Rust toolchain"
     done
     # What the tests run: clients, a compiler for the C parts of dependencies, and what instructions and system calls are counted with.
-    programs cc=build-essential curl=curl valgrind=valgrind strace=strace openssl=openssl nginx=nginx-light h2load=nghttp2-client
+    programs cc=build-essential curl=curl valgrind=valgrind strace=strace openssl=openssl nginx=nginx-light h2load=nghttp2-client \
+        testssl=testssl.sh
     python_environment .venv tests/e2e/requirements.txt
 }
 
@@ -166,6 +167,7 @@ every_step() {
     step "release build" cargo build --locked --release
     step "end-to-end tests" end_to_end
     step "what is shipped beside the binary" shipping
+    step "attack corpora" tests/corpus/run
     step "Microsoft's SDKs against mock-azure" microsofts_sdks
     step "the measuring tool's own tests" measuring_tool
     step "instructions, system calls and memory against their floors" against_peers

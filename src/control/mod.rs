@@ -3,12 +3,14 @@
 //! `run` starts it; what it decides reaches the data plane as a published snapshot and in no other way.
 
 pub mod admin;
+pub mod attach;
 pub mod azure;
 pub mod build;
 pub mod changes;
 pub mod descriptors;
 pub mod fingerprint;
 pub mod gate;
+pub mod journals;
 pub mod listening;
 pub mod memory;
 pub mod names;

@@ -27,7 +27,7 @@ use crate::{
         listening::Sockets,
         names::SystemNames,
         random_key,
-        state::Salt,
+        state::fresh_salt,
     },
     telemetry::access_log::AccessLog,
 };
@@ -69,7 +69,7 @@ async fn tour() -> anyhow::Result<()> {
         sockets,
         clock: Clock::system(),
         access,
-        salt: Salt::fresh().context("the system gives no randomness")?,
+        salt: fresh_salt().context("the system gives no randomness")?,
         logs: None,
         resolver: Arc::new(SystemNames),
     };

@@ -16,7 +16,7 @@ use scoregate::{
         url::Url,
     },
     clock::Clock,
-    config::model::{self, Action, Config, Credential, Service, Slot},
+    config::model::{self, Action, Config, Credential, Service, Slot, Upkeep},
     control::{
         admin::{Operations, report::EndpointStatus},
         azure::{self, Clients, Connect},
@@ -51,8 +51,9 @@ fn service(name: &str, kind: Kind) -> Service {
         workspace: "ml".into(),
         name: Name { name: name.into(), kind },
         auth: None,
-        active: Slot::Primary,
+        active: None,
         plaintext: false,
+        upkeep: Upkeep::default(),
     }
 }
 
@@ -72,7 +73,7 @@ fn endpoint(world: &World, name: &str, kind: Kind) -> model::Endpoint {
     let mut endpoint = gate::endpoint(name, "127.0.0.1:1".parse().unwrap());
     endpoint.service = Some(service(name, kind));
     endpoint.upstreams.clear();
-    endpoint.credential = Credential::Awaited;
+    endpoint.credential = Credential::OfService;
     endpoint.connect.ca = Some((ca.roots, ca.digest));
     endpoint
 }
@@ -246,7 +247,7 @@ async fn a_reload_leaves_what_it_does_not_change_and_finds_what_is_new() {
         .gate
         .reload(false, |config| {
             config.limits.fields = 50;
-            config.endpoints[0].service.as_mut().unwrap().active = Slot::Secondary;
+            config.endpoints[0].service.as_mut().unwrap().active = Some(Slot::Secondary);
         })
         .await
         .unwrap();
@@ -266,7 +267,7 @@ async fn a_reload_leaves_what_it_does_not_change_and_finds_what_is_new() {
     eventually("the new key is read", || primary() != before).await;
     azured
         .gate
-        .reload(false, |config| config.endpoints[0].service.as_mut().unwrap().active = Slot::Primary)
+        .reload(false, |config| config.endpoints[0].service.as_mut().unwrap().active = Some(Slot::Primary))
         .await
         .unwrap();
     eventually("it is attached", || active(&azured).as_deref() == Some("primary")).await;

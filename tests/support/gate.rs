@@ -10,7 +10,7 @@ use scoregate::{
         gate::{Gate, Parts, Source},
         listening::Sockets,
         names::{Resolve, SystemNames},
-        state::Salt,
+        state::fresh_salt,
     },
     digest::sha256,
     secret::Secret,
@@ -78,6 +78,7 @@ pub fn endpoint(name: &str, upstream: SocketAddr) -> Endpoint {
         credential: keys(Some(PRIMARY), Some(SECONDARY), Slot::Primary),
         attach_header: "authorization".into(),
         attach_prefix: "Bearer ".into(),
+        replay: Replay::Auto,
         retry_unanswered: false,
         connect: UpstreamConnect {
             protocol: UpstreamProtocol::Auto,
@@ -200,7 +201,7 @@ impl TestGate {
             sockets,
             clock: clock.clone(),
             access,
-            salt: Salt::fresh().unwrap(),
+            salt: fresh_salt().unwrap(),
             logs: None,
             resolver,
         };

@@ -13,10 +13,8 @@ use super::{
 use crate::{
     azure::{calls::Calls, service::Auth},
     config::model::{Config, Slot},
-    control::{
-        admin::places::Fallbacks,
-        state::{self, Salt},
-    },
+    control::{admin::places::Fallbacks, state},
+    rotation::digest::Salt,
 };
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +55,6 @@ async fn has_keys(chosen: &Chosen, calls: &mut Calls) -> Result<(), Stop> {
 /// The salt of the state directory, so that what is shown here is what `status` of a gate shows.
 fn salt(config: &Config) -> Result<Salt, Stop> {
     let dirs = Fallbacks::from_env().state_dirs(&config.state_dir);
-    let kept = state::first_usable(&dirs).ok().and_then(|dir| Salt::of(&dir).ok());
-    kept.map_or_else(|| Salt::fresh().map_err(Stop::failed), Ok)
+    let kept = state::first_usable(&dirs).ok().and_then(|dir| state::salt_of(&dir).ok());
+    kept.map_or_else(|| state::fresh_salt().map_err(Stop::failed), Ok)
 }

@@ -37,7 +37,6 @@ use crate::{
     },
     control::{
         admin::places::Fallbacks,
-        fingerprint::fingerprint,
         state::{Busy, Leave},
     },
     secret::Secret,
@@ -123,7 +122,7 @@ pub(super) fn run(args: RegenArgs) -> Result<(), Stop> {
             endpoint: args.endpoint.clone(),
             service: chosen.service.name.to_string(),
             slot: word(slot),
-            before: fingerprint(&salt, before.of(slot)),
+            before: salt.digest(before.of(slot).expose_bytes()).fingerprint(),
             after: None,
             dry_run: args.dry_run,
         };
@@ -133,7 +132,7 @@ pub(super) fn run(args: RegenArgs) -> Result<(), Stop> {
         confirm(&done, args.yes)?;
         sent.store(true, Relaxed);
         let after = Box::pin(change(&chosen, slot, value.as_ref(), &before, &mut calls)).await?;
-        done.after = Some(fingerprint(&salt, after.of(slot)));
+        done.after = Some(salt.digest(after.of(slot).expose_bytes()).fingerprint());
         Ok(done)
     });
     let done = match outcome {

@@ -11,6 +11,7 @@ mod access;
 mod azure;
 mod endpoints;
 mod listeners;
+mod rotation;
 mod routes;
 mod settings;
 
@@ -26,10 +27,11 @@ pub(crate) use self::{
         WorkloadIdentity, Workspace,
     },
     endpoints::{
-        Active, AuthWord, Endpoint, OnOff, Plaintext, Service, ServiceKindWord, UpstreamOptions, UpstreamProtocolWord,
-        UpstreamTls,
+        Active, AuthWord, Endpoint, OnOff, Plaintext, ReplayWord, Service, ServiceKindWord, UpstreamOptions,
+        UpstreamProtocolWord, UpstreamTls,
     },
     listeners::{Admin, AdminTls, ClientAuthWord, Listener, ListenerTls, Protocol},
+    rotation::{PolicyWord, Probe, Rotation},
     routes::{CallerHeaderWord, Match, PathChar, Route},
     settings::{Access, Health, Level, Limits, Log, LogFormat, Readiness, ReadinessWord, Timeouts, Workers},
 };

@@ -9,6 +9,7 @@ mod context;
 mod endpoints;
 mod identities;
 mod listeners;
+mod rotation;
 mod routes;
 mod secrets;
 mod settings;
@@ -125,6 +126,7 @@ fn end_of(bytes: &[u8]) -> Position {
 
 fn config(cx: &mut Context<'_>, raw: &raw::Config, source: &Path) -> Config {
     let routes = routes::routes(cx, raw);
+    let timeouts = settings::timeouts(raw);
     Config {
         source: source.to_owned(),
         workers: settings::workers(raw),
@@ -135,12 +137,12 @@ fn config(cx: &mut Context<'_>, raw: &raw::Config, source: &Path) -> Config {
         admin: listeners::admin(cx, raw),
         identities: identities::identities(cx, raw),
         workspaces: workspaces::workspaces(cx, raw),
-        endpoints: endpoints::endpoints(cx, raw),
+        endpoints: endpoints::endpoints(cx, raw, &routes, &timeouts),
         callers: callers::callers(cx, raw),
         routes,
         readiness: settings::readiness(cx, raw),
         limits: settings::limits(cx, raw),
-        timeouts: settings::timeouts(raw),
+        timeouts,
         log: settings::log(raw),
     }
 }

@@ -22,6 +22,7 @@ use super::{
     model::{ListenAddress, UpstreamUrl},
     units::{Digest, Pause, Size, Span, Timestamp},
 };
+use crate::rotation::schedule::{Window, WindowError};
 
 /// A scalar that is more than any text.
 pub(crate) trait Syntax: Sized {
@@ -120,7 +121,18 @@ const CHECKS: &[Check] = &[
     check::<Size>(),
     check::<Span>(),
     check::<Pause>(),
+    check::<Window>(),
 ];
+
+/// When rotations begin.
+impl Syntax for Window {
+    const FORMAT: &'static str = "window";
+    const EXPECTED: &'static str = "times of the week such as `Sun 02:00-04:00 UTC`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        text.parse().map_err(|why: WindowError| Complaint::hint(why.to_string()))
+    }
+}
 
 /// What people call a listener, endpoint, caller or route. It stands in metrics, logs, URLs of the admin API and headers.
 pub(crate) struct Name(pub(crate) String);
