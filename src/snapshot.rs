@@ -141,6 +141,8 @@ pub struct Limits {
     pub fields: usize,
     /// Streams of one HTTP/2 connection.
     pub h2_streams: u32,
+    /// Requests that wait for a token, of the whole process.
+    pub token_waiters: usize,
 }
 
 /// Deadlines that the data plane enforces.

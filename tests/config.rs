@@ -233,7 +233,7 @@ fn the_azure_example_names_services_and_no_addresses() {
     assert_eq!(config.workspaces[0].place.name, "w");
     assert!(files.iter().any(|file| file.ends_with("ml/config.json")), "{files:?}");
     let iris = config.endpoints.iter().find(|endpoint| endpoint.name == "iris").unwrap();
-    assert!(iris.upstreams.is_empty() && iris.credential == Credential::Awaited);
+    assert!(iris.upstreams.is_empty() && iris.credential == Credential::OfService);
     assert_eq!(iris.service.as_ref().unwrap().name.to_string(), "AKS service aks-service");
     assert!(!format!("{config:?}").contains("canary"));
 }

@@ -21,8 +21,8 @@ use crate::{
         url::Url,
         workspace::Workspace,
     },
-    config::model::{Config, Credential, Endpoint, Service},
-    control::azure::{Clients, Connect, find, upstream},
+    config::model::{Config, Endpoint, Service, Slot},
+    control::azure::{Clients, Connect, Credential, find, upstream},
     random,
     secret::Secret,
 };
@@ -257,12 +257,12 @@ fn trusting(http: &Http, endpoint: &Endpoint) -> Http {
 /// Asks the service itself, without running the model: once with the credential, once with one that is wrong.
 async fn accepted(http: &Http, endpoint: &Endpoint, scoring: &Url, credential: &Credential, about: &mut About<'_>) {
     let value = match credential {
-        Credential::Keys { primary, active: crate::config::model::Slot::Primary, .. } => primary.clone(),
-        Credential::Keys { secondary, .. } => secondary.clone(),
-        Credential::Token(token) => Some(token.value.clone()),
-        Credential::None | Credential::Awaited => None,
+        Credential::Keys { primary, active: Slot::Primary, .. } => Some(primary),
+        Credential::Keys { secondary, .. } => Some(secondary),
+        Credential::Token { value, .. } => Some(value),
+        Credential::Open => None,
     };
-    let reply = match probe(http, endpoint, scoring, value.as_ref()).await {
+    let reply = match probe(http, endpoint, scoring, value).await {
         Ok(reply) => reply,
         Err(error) => return about.failed(&error),
     };

@@ -11,7 +11,6 @@ use crate::{
         service::{self, Auth},
         workspace::Place,
     },
-    clock::Moment,
     rotation::{operation::Policy, rules::Rules, schedule::Schedule, token::TokenRules},
     secret::Secret,
 };
@@ -288,24 +287,14 @@ impl Default for Probe {
     }
 }
 
-impl Endpoint {
-    /// Whether requests can be sent to it: a service of Azure's was found, with its credential.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        !self.upstreams.is_empty() && self.credential != Credential::Awaited
-    }
-}
-
 /// What an endpoint attaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing.
     None,
-    /// Something that is not there yet, or no longer: requests are refused until it is.
-    Awaited,
-    /// A token of a service of Azure's.
-    Token(Token),
-    /// Two slots: from files or the environment, or those of a service of Azure's.
+    /// What the control plane finds out about a service of Azure's.
+    OfService,
+    /// Two slots: from files or the environment.
     Keys {
         /// Slot Primary.
         primary: Option<Secret>,
@@ -314,15 +303,6 @@ pub enum Credential {
         /// Which is attached; `auto` means primary here. The slot named has a value.
         active: Slot,
     },
-}
-
-/// A token that was fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    /// The token itself.
-    pub value: Secret,
-    /// It is attached no longer than until then, by the gate's clock.
-    pub expires: Moment,
 }
 
 /// Where an upstream is.

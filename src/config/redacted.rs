@@ -110,8 +110,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         })),
         "upstreams": endpoint.upstreams.iter().map(url).collect::<Vec<_>>(),
         "keys": match &endpoint.credential {
-            Credential::None | Credential::Awaited => Value::Null,
-            Credential::Token(_) => json!({ "token": HIDDEN }),
+            Credential::None | Credential::OfService => Value::Null,
             Credential::Keys { primary, secondary, active } => json!({
                 "primary": primary.as_ref().map(|_| HIDDEN),
                 "secondary": secondary.as_ref().map(|_| HIDDEN),

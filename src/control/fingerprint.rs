@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::attach::{Attach, Attached};
 use crate::{
     clock::Moment,
     config::model::{Config, Credential, Slot},
@@ -43,11 +44,14 @@ impl Fingerprints {
         Self { salt, seen: HashMap::new() }
     }
 
-    /// Looks at every key of a configuration.
-    pub fn note(&mut self, config: &Config, now: Moment) {
+    /// Looks at every key of a configuration, and of what is attached beside it.
+    pub fn note(&mut self, config: &Config, attached: &Attached, now: Moment) {
         let mut kept = HashMap::new();
         for endpoint in &config.endpoints {
-            for (place, value) in values(&endpoint.credential) {
+            let of_service = attached.get(&endpoint.name).map(Attach::values).unwrap_or_default();
+            let of_service =
+                of_service.iter().map(|value| (value.slot.map_or(Place::Token, Place::Slot), &value.secret));
+            for (place, value) in by_hand(&endpoint.credential).chain(of_service) {
                 let digest = self.salt.digest(value.expose_bytes());
                 let place = (endpoint.name.clone(), place);
                 let seen = match self.seen.remove(&place) {
@@ -67,14 +71,12 @@ impl Fingerprints {
     }
 }
 
-/// Every value of a credential.
-fn values(credential: &Credential) -> impl Iterator<Item = (Place, &Secret)> {
-    let (primary, secondary, token) = match credential {
-        Credential::None | Credential::Awaited => (None, None, None),
-        Credential::Keys { primary, secondary, .. } => (primary.as_ref(), secondary.as_ref(), None),
-        Credential::Token(token) => (None, None, Some(&token.value)),
+/// Keys that the configuration holds.
+fn by_hand(credential: &Credential) -> impl Iterator<Item = (Place, &Secret)> {
+    let (primary, secondary) = match credential {
+        Credential::None | Credential::OfService => (None, None),
+        Credential::Keys { primary, secondary, .. } => (primary.as_ref(), secondary.as_ref()),
     };
-    let places =
-        [(Place::Slot(Slot::Primary), primary), (Place::Slot(Slot::Secondary), secondary), (Place::Token, token)];
+    let places = [(Place::Slot(Slot::Primary), primary), (Place::Slot(Slot::Secondary), secondary)];
     places.into_iter().filter_map(|(place, value)| Some((place, value?)))
 }

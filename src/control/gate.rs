@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     admin::report::{LastReload, ReloadError, ReloadErrorKind, ReloadReport, ReloadResult},
+    attach::Attached,
     changes,
     fingerprint::Fingerprints,
     listening::{self, ListenerKey, Sockets},
@@ -29,10 +30,12 @@ use super::{
 };
 use crate::{
     clock::{Clock, Moment},
-    config::model::{Config, Listener},
+    config::model::{Config, Credential, Endpoint, Listener},
     proxy::{
         accept::WorkerHandle,
-        worker::{Message, Shared},
+        credential::{Report, Reports},
+        endpoint::Stale,
+        worker::{Drain, Message, Shared},
     },
     rotation::digest::Salt,
     telemetry::{access_log::AccessSender, logs::LogControl, metrics::Metrics},
@@ -84,6 +87,8 @@ pub struct Gate {
     publisher: tokio::sync::Mutex<Publisher>,
     source: Source,
     names: Mutex<Names>,
+    /// What workers say of credentials, until somebody listens.
+    reports: Mutex<Option<mpsc::Receiver<Report>>>,
     /// For tasks that must not keep the gate alive.
     me: Weak<Self>,
     facts: Mutex<Facts>,
@@ -98,9 +103,26 @@ pub struct Gate {
 
 struct Facts {
     config: Arc<Config>,
+    /// What requests to services of Azure's get, beside what the configuration says.
+    attached: Attached,
     last_reload: Option<LastReload>,
     fingerprints: Fingerprints,
     reasons: services::Reasons,
+}
+
+impl Facts {
+    fn note_fingerprints(&mut self, now: Moment) {
+        self.fingerprints.note(&self.config, &self.attached, now);
+    }
+
+    /// Whether requests can be sent to an endpoint: a service of Azure's was found, and what it wants is there.
+    fn is_ready(&self, endpoint: &Endpoint, now: Moment) -> bool {
+        let has_credential = match endpoint.credential {
+            Credential::None | Credential::Keys { .. } => true,
+            Credential::OfService => self.attached.get(&endpoint.name).is_some_and(|attach| attach.is_ready(now)),
+        };
+        has_credential && !endpoint.upstreams.is_empty()
+    }
 }
 
 impl std::fmt::Debug for Gate {
@@ -119,12 +141,15 @@ impl Gate {
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
         let publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
+        let (reports, received) = Reports::channel();
         let shared = Shared {
             snapshots: Arc::clone(publisher.cell()),
             clock: clock.clone(),
             metrics,
             access,
             replay_share: Arc::clone(publisher.replay_share()),
+            token_waiters: Arc::default(),
+            reports,
         };
         let (mut threads, deaths) = Threads::start(count, &shared)?;
         for listener in &config.listeners {
@@ -132,7 +157,7 @@ impl Gate {
         }
         shared.metrics.config_last_success.set(seconds(clock.unix_seconds()));
         let mut fingerprints = Fingerprints::new(salt);
-        fingerprints.note(&config, clock.now());
+        fingerprints.note(&config, &Attached::new(), clock.now());
         let gate = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             workers: threads.workers().to_vec(),
@@ -140,9 +165,11 @@ impl Gate {
             sockets: Mutex::new(sockets),
             publisher: tokio::sync::Mutex::new(publisher),
             source,
+            reports: Mutex::new(Some(received)),
             names: Mutex::new(Names::new(resolver)),
             facts: Mutex::new(Facts {
                 config: Arc::new(config),
+                attached: Attached::new(),
                 last_reload: None,
                 fingerprints,
                 reasons: services::Reasons::new(),
@@ -240,7 +267,8 @@ impl Gate {
         }
         if drained {
             let longest = longest_request(&self.in_force()) + DRAINED_MARGIN;
-            if publish::await_drained(&self.workers, report.generation, longest).await.is_err() {
+            let all = Drain { endpoint: None, stale: Stale::NotFirst };
+            if publish::await_drained(&self.workers, all, report.generation, longest).await.is_err() {
                 return Err(not_drained(format!(
                     "requests with an earlier key are without an answer after {longest:?}: change no key at the service yet"
                 )));
@@ -256,14 +284,14 @@ impl Gate {
         let read = read.map_err(|error| internal(format!("reading the configuration failed: {error}")))?;
         let (mut config, warnings) = read.map_err(refused)?;
         let before = self.in_force();
-        services::carry_over(&before, &mut config);
+        let attached = services::carry_over(&before, &mut config, &self.facts().attached);
         let restart = changes::needs_restart(&before, &config);
         if !restart.is_empty() {
             return Err(refused(restart));
         }
         // What cannot be listened on leaves the configuration in force whole; what was bound for nothing is let go.
         let bound = self.sockets().bind(&config.listeners);
-        let published = bound.and_then(|()| publisher.publish(&config));
+        let published = bound.and_then(|()| publisher.publish(&config, &attached));
         let generation = match published {
             Ok(generation) => generation,
             Err(error) => {
@@ -278,10 +306,11 @@ impl Gate {
         }
         {
             let mut facts = self.facts();
-            facts.fingerprints.note(&config, self.shared.clock.now());
             // Another service may have the name now; one that was carried over has its reason said again when it fails again.
             facts.reasons.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
             facts.config = Arc::new(config);
+            facts.attached = attached;
+            facts.note_fingerprints(self.shared.clock.now());
         }
         self.follow_names();
         self.config_changed.notify_one();

@@ -3,6 +3,7 @@
 //! `run` starts it; what it decides reaches the data plane as a published snapshot and in no other way.
 
 pub mod admin;
+pub mod attach;
 pub mod azure;
 pub mod build;
 pub mod changes;

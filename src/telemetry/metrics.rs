@@ -30,6 +30,9 @@ pub struct Metrics {
     pub caller_rejections: IntCounterVec,
     pub responses_cut_off: IntCounterVec,
     pub resends: IntCounterVec,
+    pub upstream_rejections: IntCounterVec,
+    pub replays: IntCounterVec,
+    pub replay_skipped: IntCounterVec,
     pub limit_hits: IntCounterVec,
     pub name_failures: IntCounterVec,
     pub config_reloads: IntCounterVec,
@@ -85,6 +88,21 @@ impl Metrics {
                 "resends_total",
                 "requests sent again because a connection lost them unprocessed",
                 &["endpoint", "reason"],
+            )?,
+            upstream_rejections: counters(
+                "upstream_rejections_total",
+                "401 of a front end about a credential that we attached",
+                &["endpoint", "slot"],
+            )?,
+            replays: counters(
+                "replays_total",
+                "requests sent again with another credential, by what the service said to that",
+                &["endpoint", "result"],
+            )?,
+            replay_skipped: counters(
+                "replay_skipped_total",
+                "requests whose credential was refused and that were not sent again",
+                &["reason"],
             )?,
             limit_hits: counters(
                 "limit_hits_total",

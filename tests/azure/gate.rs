@@ -73,7 +73,7 @@ fn endpoint(world: &World, name: &str, kind: Kind) -> model::Endpoint {
     let mut endpoint = gate::endpoint(name, "127.0.0.1:1".parse().unwrap());
     endpoint.service = Some(service(name, kind));
     endpoint.upstreams.clear();
-    endpoint.credential = Credential::Awaited;
+    endpoint.credential = Credential::OfService;
     endpoint.connect.ca = Some((ca.roots, ca.digest));
     endpoint
 }
@@ -389,7 +389,7 @@ impl ControlPlane for Hanging {
         Box::pin(std::future::pending())
     }
 
-    fn token<'a>(&'a self, _: Auth, _: &'a mut Calls) -> Answer<'a, ServiceToken> {
+    fn token<'a>(&'a self, _: Auth, _: Option<&'a Secret>, _: &'a mut Calls) -> Answer<'a, ServiceToken> {
         let value = Secret::new(b"canary-token".to_vec());
         let (expires_unix, refresh_unix) = (self.expires_unix, self.expires_unix - 30);
         Box::pin(async move { Ok(ServiceToken { value, expires_unix, refresh_unix, ahead: None }) })

@@ -84,7 +84,7 @@ fn endpoint(
     Endpoint {
         name: name.to_owned(),
         upstreams: upstreams(cx, raw, &path.key("upstreams")),
-        credential: if raw.service.is_some() { Credential::Awaited } else { credential(cx, raw, path) },
+        credential: if raw.service.is_some() { Credential::OfService } else { credential(cx, raw, path) },
         service,
         attach_header: attach_header(raw).to_owned(),
         attach_prefix: prefix.map_or(ATTACH_PREFIX, |prefix| &prefix.0.0).to_owned(),

@@ -9,8 +9,9 @@ use crate::{
         service::{Auth, ControlPlane},
         url::Url,
     },
-    clock::Clock,
-    config::model::{Credential, Service, Slot, Token, UpstreamUrl},
+    clock::{Clock, Moment},
+    config::model::{Service, Slot, UpstreamUrl},
+    secret::Secret,
 };
 
 /// A service that was found.
@@ -24,6 +25,29 @@ pub struct Found {
     pub credential: Credential,
     /// The times of a token, where that is what is attached.
     pub token: Option<TokenTimes>,
+}
+
+/// What a service lets us in with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing.
+    Open,
+    /// Its two keys.
+    Keys {
+        /// Slot Primary.
+        primary: Secret,
+        /// Slot Secondary.
+        secondary: Secret,
+        /// Which is attached first.
+        active: Slot,
+    },
+    /// A token.
+    Token {
+        /// The token itself.
+        value: Secret,
+        /// It is attached no longer than until then, by the gate's clock.
+        until: Moment,
+    },
 }
 
 /// How long a token is good for, and after what time it should be renewed.
@@ -61,18 +85,15 @@ pub async fn find(
     let (scoring, auth) = description.usable(&service.name, service.auth)?;
     let upstream = upstream(service, &scoring, auth)?;
     let (credential, token) = match auth {
-        Auth::Open => (Credential::None, None),
+        Auth::Open => (Credential::Open, None),
         Auth::Key => {
             let keys = plane.list_keys(calls).await?;
-            let credential = Credential::Keys {
-                primary: Some(keys.primary),
-                secondary: Some(keys.secondary),
-                active: service.active.unwrap_or(Slot::Primary),
-            };
+            let active = service.active.unwrap_or(Slot::Primary);
+            let credential = Credential::Keys { primary: keys.primary, secondary: keys.secondary, active };
             (credential, None)
         }
         Auth::Token | Auth::Entra => {
-            let token = plane.token(auth, calls).await?;
+            let token = plane.token(auth, None, calls).await?;
             let now_unix = clock.unix_seconds();
             let times = TokenTimes { good_for: token.good_for(now_unix), refresh_in: token.refresh_in(now_unix) };
             if times.good_for.is_zero() {
@@ -80,8 +101,8 @@ pub async fn find(
                 let error = Error::unusable(doing, "the token that was fetched has expired by this machine's clock");
                 return Err(error.advise("set the clock: it differs by more than ten minutes from Azure's"));
             }
-            let token = Token { value: token.value, expires: clock.now() + times.good_for };
-            (Credential::Token(token), Some(times))
+            let until = clock.now() + times.good_for;
+            (Credential::Token { value: token.value, until }, Some(times))
         }
     };
     Ok(Found { upstream, auth, credential, token })

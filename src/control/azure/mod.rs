@@ -18,14 +18,18 @@ use tokio::task::JoinSet;
 use self::backoff::Backoff;
 pub use self::{
     clients::{Clients, Connect},
-    found::{Found, TokenTimes, find, upstream},
+    found::{Credential, Found, TokenTimes, find, upstream},
 };
-use super::gate::Gate;
+use super::{
+    attach::{Attach, Value, Values},
+    gate::Gate,
+};
 use crate::{
     azure::{calls::Calls, service::ControlPlane},
-    clock::{Clock, Moment},
-    config::model::{Credential, Service},
+    config::model::{Service, Slot},
+    ids::{Generation, ValueId},
     random,
+    rotation::offer::Offer,
 };
 
 /// Looks after every service, until the gate ends.
@@ -39,15 +43,8 @@ pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect) -> anyhow::Result<
         for endpoint in &config.endpoints {
             let Some(service) = &endpoint.service else { continue };
             let Some(plane) = azure.connect(&config, service) else { continue };
-            let attendance = Attendance {
-                endpoint: endpoint.name.clone(),
-                service: service.clone(),
-                plane,
-                expires: match &endpoint.credential {
-                    Credential::Token(token) => Some(token.expires),
-                    Credential::None | Credential::Awaited | Credential::Keys { .. } => None,
-                },
-            };
+            let attendance =
+                Attendance { endpoint: endpoint.name.clone(), service: service.clone(), plane, generation: 0 };
             tasks.spawn(attendance.go_on(Arc::clone(&gate)));
         }
         azure.forget_all_but(&config);
@@ -72,36 +69,25 @@ struct Attendance {
     endpoint: String,
     service: Service,
     plane: Arc<dyn ControlPlane>,
-    /// When what is published must no longer be attached, whoever published it.
-    expires: Option<Moment>,
+    /// Of what was attached last.
+    generation: Generation,
 }
 
 impl Attendance {
     /// Finds the service, publishes what was found, and begins again when its token is due; for ever.
-    async fn go_on(self, gate: Arc<Gate>) -> std::convert::Infallible {
-        let Self { endpoint, service, plane, mut expires } = self;
+    async fn go_on(mut self, gate: Arc<Gate>) -> std::convert::Infallible {
         let clock = gate.clock().clone();
         let mut backoff = Backoff::default();
         loop {
             let mut calls = Calls::default();
-            // However long it takes: a token that is still attached leaves at its very end.
-            let found = tokio::select! {
-                found = find(&*plane, &service, &clock, &mut calls) => found,
-                () = until(&clock, expires) => {
-                    gate.withhold(&endpoint, &service).await;
-                    expires = None;
-                    continue;
-                }
-            };
-            let now = clock.now();
+            let found = find(&*self.plane, &self.service, &clock, &mut calls).await;
+            let name = &self.service.name;
             let pause = match found {
                 Ok(found) => {
-                    let good_until = found.token.map(|token| now + token.good_for);
                     let again = found.token.map(TokenTimes::look_again);
-                    tracing::info!(endpoint, service = %service.name, auth = found.auth.word(), %calls, "found");
-                    match gate.publish_found(&endpoint, &service, found).await {
+                    tracing::info!(endpoint = self.endpoint, service = %name, auth = found.auth.word(), %calls, "found");
+                    match self.publish(&gate, found).await {
                         Ok(()) => {
-                            expires = good_until;
                             backoff = Backoff::default();
                             // Keys are read once: nothing is to be done until a reload.
                             match again {
@@ -110,36 +96,48 @@ impl Attendance {
                             }
                         }
                         Err(why) => {
-                            tracing::error!(endpoint, service = %service.name, why, "what was found cannot be served");
-                            gate.note_reason(&endpoint, &service, why);
+                            tracing::error!(endpoint = self.endpoint, service = %self.service.name, why, "what was found cannot be served");
+                            gate.note_reason(&self.endpoint, &self.service, why);
                             backoff.next(None, dice())
                         }
                     }
                 }
                 Err(error) => {
                     let pause = backoff.next(Some(&error), dice());
-                    tracing::warn!(endpoint, service = %service.name, %error, %calls, again_in = ?pause, "not found");
-                    gate.note_reason(&endpoint, &service, error.to_string());
+                    tracing::warn!(endpoint = self.endpoint, service = %name, %error, %calls, again_in = ?pause, "not found");
+                    gate.note_reason(&self.endpoint, &self.service, error.to_string());
                     pause
                 }
             };
-            tokio::select! {
-                () = clock.sleep(pause) => {}
-                () = until(&clock, expires) => {
-                    gate.withhold(&endpoint, &service).await;
-                    expires = None;
-                }
-            }
+            clock.sleep(pause).await;
         }
+    }
+
+    async fn publish(&mut self, gate: &Gate, found: Found) -> Result<(), String> {
+        gate.publish_found(&self.endpoint, &self.service, found.upstream).await?;
+        self.generation += 1;
+        let attach = attach(self.generation, found.credential);
+        gate.attach(&self.endpoint, &self.service, attach).await
     }
 }
 
-/// Waits for a moment; for ever where there is none.
-async fn until(clock: &Clock, moment: Option<Moment>) {
-    match moment {
-        Some(moment) => clock.sleep(moment.since(clock.now())).await,
-        None => std::future::pending().await,
-    }
+/// What requests get of what was found.
+fn attach(generation: Generation, credential: Credential) -> Attach {
+    let value = |slot, secret| Value { id: ValueId::fresh(), slot, secret };
+    let (values, until) = match credential {
+        Credential::Open => return Attach::Nothing,
+        Credential::Keys { primary, secondary, active } => {
+            let mut values = vec![value(Some(Slot::Primary), primary), value(Some(Slot::Secondary), secondary)];
+            if active == Slot::Secondary {
+                values.reverse();
+            }
+            (values, None)
+        }
+        Credential::Token { value: token, until } => (vec![value(None, token)], Some(until)),
+    };
+    let Some(first) = values.first() else { return Attach::Missing };
+    let offer = Offer::fixed(generation, first.id, values.get(1).map(|other| other.id));
+    Attach::Values(Values { offer, values, until })
 }
 
 fn dice() -> u64 {

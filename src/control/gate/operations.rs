@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{Facts, Gate};
 use crate::{
+    clock::Moment,
     config::model::{Config, Credential, Endpoint, Readiness, Slot},
     control::{
         admin::{
@@ -22,34 +23,27 @@ impl Gate {
     fn endpoint_status(&self, config: &Config, facts: &Facts) -> Vec<EndpointStatus> {
         let now = self.shared.clock.now();
         let status = |endpoint: &Endpoint| {
-            let slots = match &endpoint.credential {
-                Credential::None | Credential::Awaited => Vec::new(),
-                Credential::Keys { .. } | Credential::Token(_) => [
-                    (Place::Slot(Slot::Primary), "primary"),
-                    (Place::Slot(Slot::Secondary), "secondary"),
-                    (Place::Token, "token"),
-                ]
-                .into_iter()
-                .filter_map(|(place, name)| {
-                    let seen = facts.fingerprints.of(&endpoint.name, place)?;
-                    Some(SlotStatus {
-                        slot: name.to_owned(),
-                        active: match (&endpoint.credential, place) {
-                            (Credential::Keys { active, .. }, Place::Slot(slot)) => *active == slot,
-                            _ => true,
-                        },
-                        fingerprint: Some(seen.digest.fingerprint()),
-                        age_seconds: now.since(seen.since).as_secs(),
-                        generation: seen.generation,
-                    })
+            let places = [
+                (Place::Slot(Slot::Primary), "primary"),
+                (Place::Slot(Slot::Secondary), "secondary"),
+                (Place::Token, "token"),
+            ];
+            let slots = places.into_iter().filter_map(|(place, name)| {
+                let seen = facts.fingerprints.of(&endpoint.name, place)?;
+                Some(SlotStatus {
+                    slot: name.to_owned(),
+                    active: facts.is_active(endpoint, place),
+                    fingerprint: Some(seen.digest.fingerprint()),
+                    age_seconds: now.since(seen.since).as_secs(),
+                    generation: seen.generation,
                 })
-                .collect(),
-            };
+            });
+            let slots = slots.collect();
             let in_flight = self.shared.metrics.in_flight.with_label_values(&[&endpoint.name]).get();
             EndpointStatus {
                 name: endpoint.name.clone(),
-                ready: endpoint.is_ready(),
-                reason: reason(endpoint, facts),
+                ready: facts.is_ready(endpoint, now),
+                reason: reason(endpoint, facts, now),
                 upstreams: endpoint
                     .upstreams
                     .iter()
@@ -65,10 +59,24 @@ impl Gate {
     }
 }
 
+impl Facts {
+    /// Whether new requests get what stands there.
+    fn is_active(&self, endpoint: &Endpoint, place: Place) -> bool {
+        match (&endpoint.credential, place) {
+            (Credential::Keys { active, .. }, Place::Slot(slot)) => *active == slot,
+            (Credential::OfService, Place::Slot(slot)) => self.attached.get(&endpoint.name).is_some_and(|attach| {
+                attach.values().iter().any(|value| value.slot == Some(slot) && attach.is_active(value.id))
+            }),
+            _ => true,
+        }
+    }
+}
+
 impl Operations for Arc<Gate> {
     fn ready(&self) -> ReadyReport {
         let draining = self.shared.snapshots.draining();
-        let config = self.in_force();
+        let facts = self.facts();
+        let (config, now) = (Arc::clone(&facts.config), self.shared.clock.now());
         let asked = |name: &String| match &config.readiness {
             Readiness::All | Readiness::Any => true,
             Readiness::Named(names) => names.contains(name),
@@ -76,7 +84,7 @@ impl Operations for Arc<Gate> {
         let endpoints = config.endpoints.iter().filter(|endpoint| asked(&endpoint.name));
         let endpoints: Vec<EndpointReady> = endpoints
             .map(|endpoint| {
-                let ready = endpoint.is_ready();
+                let ready = facts.is_ready(endpoint, now);
                 // Whoever may ask this need not know whom we ask at Azure: `status` and the log say more.
                 let reason = (!ready).then(|| "its service or its credential is not known yet".to_owned());
                 EndpointReady { name: endpoint.name.clone(), ready, reason }
@@ -162,7 +170,7 @@ impl Operations for Arc<Gate> {
     }
 }
 
-fn reason(endpoint: &Endpoint, facts: &Facts) -> Option<String> {
-    let unready = !endpoint.is_ready();
+fn reason(endpoint: &Endpoint, facts: &Facts, now: Moment) -> Option<String> {
+    let unready = !facts.is_ready(endpoint, now);
     unready.then(|| facts.reasons.get(&endpoint.name).cloned().unwrap_or_else(|| "it is being looked for".to_owned()))
 }
