@@ -23,6 +23,7 @@ use crate::{
         admin::{self, AdminHandle, Listening, places::Fallbacks},
         azure::{self, Clients},
         gate::{Gate, Parts, Source},
+        journals::Journals,
         listening::Sockets,
         names::SystemNames,
         notify::Notify,
@@ -108,7 +109,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
     let fallbacks = Fallbacks::from_env();
     let state = state::first_usable(&fallbacks.state_dirs(&state_dir));
-    let salt = salt(&state)?;
+    let (salt, journals) = salt(&state)?;
     let parts = Parts {
         config,
         source,
@@ -132,7 +133,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
     // Its own backoff is what tries again.
     let http = Http::new(Proxies::from_env(), gate.clock().clone(), Attempts::ONE);
-    let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http)));
+    let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http), journals));
     let mut tasks = Tasks { memory, services };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
@@ -203,14 +204,21 @@ struct Tasks {
     services: JoinHandle<anyhow::Result<()>>,
 }
 
-/// The salt of the state directory, so that fingerprints mean the same after a restart; else one of this process.
-fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<Salt> {
-    let fresh = || state::fresh_salt().context("the system gives no randomness");
-    let Ok(dir) = state else { return fresh() };
-    state::salt_of(dir).or_else(|error| {
-        tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
-        fresh()
-    })
+/// The salt of the state directory, so that fingerprints mean the same after a restart, and the journals there; else a salt of this
+/// process, and no journals: what was written under another salt would make every key look changed.
+fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<(Salt, Journals)> {
+    let why = match state {
+        Ok(dir) => match state::salt_of(dir) {
+            Ok(salt) => return Ok((salt.clone(), Journals::new(Ok(dir.clone()), salt))),
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
+                format!("{}: its salt: {error}", dir.display())
+            }
+        },
+        Err(why) => why.clone(),
+    };
+    let salt = state::fresh_salt().context("the system gives no randomness")?;
+    Ok((salt.clone(), Journals::new(Err(why), salt)))
 }
 
 /// Says that a gate runs, until the process ends. Waits, off this thread, while a key is being changed.

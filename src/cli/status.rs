@@ -152,6 +152,7 @@ mod tests {
             reason: None,
             upstreams: vec!["http://up/score".into()],
             slots,
+            service: None,
             in_flight: 3,
         };
         let status = Status {

@@ -79,6 +79,7 @@ impl Operations for Fake {
                     age_seconds: 3,
                     generation: 2,
                 }],
+                service: None,
                 in_flight: 0,
             }],
             workers: vec![],

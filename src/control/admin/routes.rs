@@ -19,7 +19,7 @@ use super::{
     SharedOperations,
     failure::{self, Failure},
     guard::{self, Gate},
-    report::{EndpointKeys, LogLevel, ReloadErrorKind},
+    report::{EndpointKeys, EndpointStatus, LogLevel, ReloadErrorKind},
 };
 use crate::telemetry::logs;
 
@@ -112,7 +112,8 @@ async fn keys(State(operations): State<SharedOperations>, Path(name): Path<Strin
     let status = operations.status();
     match status.endpoints.into_iter().find(|endpoint| endpoint.name == name) {
         Some(endpoint) => {
-            let report = EndpointKeys { endpoint: name, generation: status.generation, slots: endpoint.slots };
+            let EndpointStatus { slots, service, .. } = endpoint;
+            let report = EndpointKeys { endpoint: name, generation: status.generation, slots, service };
             Ok(Json(report).into_response())
         }
         None => Err(Failure::new(

@@ -16,7 +16,7 @@ use crate::{
         },
         fingerprint::Place,
     },
-    telemetry::logs::LogControl,
+    telemetry::{logs::LogControl, metrics::Metrics},
 };
 
 impl Gate {
@@ -52,6 +52,7 @@ impl Gate {
                     })
                     .collect(),
                 slots,
+                service: self.desk().status(&endpoint.name),
                 in_flight: u64::try_from(in_flight).unwrap_or(0),
             }
         };
@@ -60,6 +61,23 @@ impl Gate {
 }
 
 impl Facts {
+    /// How old the values are that are attached.
+    fn tell_ages(&self, metrics: &Metrics, now: Moment) {
+        metrics.credential_age.reset();
+        for endpoint in &self.config.endpoints {
+            for place in [Place::Slot(Slot::Primary), Place::Slot(Slot::Secondary), Place::Token] {
+                if let Some(seen) = self.fingerprints.of(&endpoint.name, place) {
+                    let slot = match place {
+                        Place::Slot(slot) => slot.label(),
+                        Place::Token => "token",
+                    };
+                    let age = now.since(seen.since).as_secs_f64();
+                    metrics.credential_age.with_label_values(&[&endpoint.name, slot]).set(age);
+                }
+            }
+        }
+    }
+
     /// Whether new requests get what stands there.
     fn is_active(&self, endpoint: &Endpoint, place: Place) -> bool {
         match (&endpoint.credential, place) {
@@ -142,6 +160,7 @@ impl Operations for Arc<Gate> {
 
     fn metrics(&self) -> String {
         let metrics = &self.shared.metrics;
+        self.facts().tell_ages(metrics, self.shared.clock.now());
         if let Ok(mut publisher) = self.publisher.try_lock() {
             metrics.snapshots_live.set(i64::try_from(publisher.live()).unwrap_or(i64::MAX));
         }
