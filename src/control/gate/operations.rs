@@ -14,8 +14,10 @@ use crate::{
                 Status, WorkerStatus,
             },
         },
+        desk::{Granted, Run, Wish},
         fingerprint::Place,
     },
+    rotation::refusal::Refusal,
     telemetry::{logs::LogControl, metrics::Metrics},
 };
 
@@ -176,6 +178,10 @@ impl Operations for Arc<Gate> {
     fn reload(&self, drained: bool) -> BoxFuture<'static, Result<ReloadReport, ReloadError>> {
         let gate = Self::clone(self);
         Box::pin(async move { Gate::reload(&gate, drained).await })
+    }
+
+    fn change_keys<'a>(&'a self, endpoint: &'a str, wish: Wish, run: Run) -> BoxFuture<'a, Result<Granted, Refusal>> {
+        Box::pin(self.desk().ask(endpoint, wish, run))
     }
 
     fn drain(&self) {
