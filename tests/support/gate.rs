@@ -77,7 +77,6 @@ pub fn endpoint(name: &str, upstream: SocketAddr) -> Endpoint {
         attach_header: "authorization".into(),
         attach_prefix: "Bearer ".into(),
         retry_unanswered: false,
-        replay: Replay::Auto,
         connect: UpstreamConnect {
             protocol: UpstreamProtocol::Auto,
             ca: None,
