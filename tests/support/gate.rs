@@ -76,6 +76,7 @@ pub fn endpoint(name: &str, upstream: SocketAddr) -> Endpoint {
         credential: keys(Some(PRIMARY), Some(SECONDARY), Slot::Primary),
         attach_header: "authorization".into(),
         attach_prefix: "Bearer ".into(),
+        replay: Replay::Auto,
         retry_unanswered: false,
         connect: UpstreamConnect {
             protocol: UpstreamProtocol::Auto,
