@@ -89,7 +89,14 @@ impl Desk {
     /// How the service of an endpoint stands. None: it is none of Azure's, or nothing is known of it yet.
     #[must_use]
     pub fn status(&self, endpoint: &str) -> Option<ServiceStatus> {
-        self.handles().get(endpoint)?.status.borrow().clone()
+        let mut status = self.handles().get(endpoint)?.status.borrow().clone()?;
+        // Endpoints that are one service have its operations, each by its own name.
+        for operation in status.rotation.iter_mut().flat_map(|rotation| &mut rotation.operations) {
+            if let Some((_, number)) = operation.id.rsplit_once('-') {
+                operation.id = format!("{endpoint}-{number}");
+            }
+        }
+        Some(status)
     }
 
     /// Asks the driver of an endpoint.

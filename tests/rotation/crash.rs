@@ -79,7 +79,7 @@ async fn a_reply_that_is_lost_is_not_taken_for_a_call_that_did_nothing() {
         let rig = Rig::start(config(&world, "aks-key", Kind::Aks, quick()), journals(&state));
         rig.settled("aks-key").await;
         let traffic = Traffic::start(&rig, "/aks-key", 2);
-        world.misbehave(json!({ "target": "mms", "kind": kind, "call": "regeneratekeys", "count": 1 })).await;
+        world.misbehave(json!({ "target": "mms", "kind": kind, "call": "regenerateKeys", "count": 1 })).await;
         assert_eq!(rig.regenerate("aks-key", Some(Slot::Secondary)).await, State::Done, "{kind}");
         assert_eq!(regenerated(&world).await, 1, "{kind}");
         traffic.stop_all_well().await;

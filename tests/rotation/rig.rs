@@ -154,7 +154,7 @@ impl Rig {
     pub async fn settled(&self, endpoint: &str) {
         use scoregate::rotation::journal::Standing;
         eventually("both keys are settled", || {
-            let service = self.status(endpoint).service;
+            let EndpointStatus { ready: true, service, .. } = self.status(endpoint) else { return false };
             let rotation = service.and_then(|service| service.rotation);
             rotation.is_some_and(|rotation| {
                 rotation.slots.iter().all(|slot| slot.standing == Standing::Settled && !slot.suspect)
@@ -265,7 +265,7 @@ pub async fn seen(world: &World, service: &str) -> Value {
 
 /// How often we regenerated a key of this v1 service.
 pub async fn regenerated(world: &World) -> u64 {
-    world.seen("mms", "regeneratekeys").await
+    world.seen("mms", "regenerateKeys").await
 }
 
 pub fn state_dir() -> (tempfile::TempDir, PathBuf) {

@@ -98,10 +98,10 @@ async fn tokens_that_live_five_seconds_are_followed_by_the_next_in_time() {
 
 #[tokio::test]
 async fn a_process_that_starts_while_the_provider_is_down_heals_by_itself() {
-    let world = World::start().await;
+    let clock = Clock::manual(1_800_000_000);
+    let world = World::start_with(clock.clone(), Attempts::ONE).await;
     world.misbehave(json!({ "target": "entra", "kind": "down" })).await;
     let (_dir, state) = state_dir();
-    let clock = Clock::manual(1_800_000_000);
     let rig = Rig::start_with(config(&world, "aks-token", Kind::Aks, quick()), journals(&state), clock.clone());
     eventually("the reason is known", || rig.status("aks-token").reason.is_some_and(|why| why.starts_with("cannot")))
         .await;

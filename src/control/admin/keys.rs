@@ -99,12 +99,9 @@ pub(super) async fn operation(
 }
 
 fn find(operations: &SharedOperations, id: &str) -> Option<OperationReport> {
-    let (endpoint, number) = id.rsplit_once('-')?;
+    let (endpoint, _) = id.rsplit_once('-')?;
     let known = operations.status().endpoints.into_iter().find(|one| one.name == endpoint)?;
-    // An endpoint of the same service has the same operations, by its own name or the other's.
-    let is_it = |report: &OperationReport| report.id.rsplit_once('-').is_some_and(|(_, known)| known == number);
-    let found = known.service?.rotation?.operations.into_iter().find(is_it)?;
-    Some(OperationReport { id: id.to_owned(), ..found })
+    known.service?.rotation?.operations.into_iter().find(|report| report.id == id)
 }
 
 async fn ask(operations: &SharedOperations, endpoint: String, wish: Wish, run: Run) -> Result<Response, Failure> {

@@ -79,6 +79,8 @@ struct Driver<'s> {
     describe_at: Option<Moment>,
     removed: bool,
     changed: bool,
+    /// A journal is on its way to the disk, or did not get there.
+    unwritten: bool,
 }
 
 /// Whose the journal is.
@@ -124,6 +126,7 @@ impl<'s> Driver<'s> {
             describe_at: None,
             removed: false,
             changed: false,
+            unwritten: false,
         };
         driver.lift_above_what_is_attached();
         for action in actions {
@@ -145,7 +148,8 @@ impl<'s> Driver<'s> {
             if self.changed {
                 return End::Changed;
             }
-            if self.removed && self.service.transaction().is_none() {
+            // What was done last is to be on the disk, or the next process would do it again.
+            if self.removed && self.service.transaction().is_none() && !self.unwritten {
                 return End::Removed;
             }
             let wake = self.next_wake();
@@ -458,6 +462,7 @@ impl<'s> Driver<'s> {
     }
 
     fn write(&mut self, ticket: Ticket, journal: Box<Journal>) {
+        self.unwritten = true;
         let Place::Ours(keeper) = &self.place else {
             self.calls.spawn(async move { Answer::Happened(Event::Written { ticket, outcome: WriteOutcome::Failed }) });
             return;
@@ -515,7 +520,12 @@ impl<'s> Driver<'s> {
                 }
                 self.feed(Event::Regenerated { ticket, outcome }).await;
             }
-            Answer::Happened(event) => self.feed(event).await,
+            Answer::Happened(event) => {
+                if let Event::Written { outcome: WriteOutcome::Durable, .. } = event {
+                    self.unwritten = false;
+                }
+                self.feed(event).await;
+            }
             Answer::Described(described) => self.described(described).await,
         }
     }
