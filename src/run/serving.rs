@@ -16,6 +16,7 @@ use crate::{
         admin::{self, AdminHandle, Listening, places::Fallbacks},
         azure::{self, Clients},
         gate::{Gate, Parts, Source},
+        journals::Journals,
         listening::Sockets,
         names::SystemNames,
         state::{self, Presence},
@@ -66,7 +67,7 @@ impl Serving {
         let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
         let fallbacks = Fallbacks::from_env();
         let state = state::first_usable(&fallbacks.state_dirs(&state_dir));
-        let salt = salt(&state)?;
+        let (salt, journals) = salt(&state)?;
         let clock = Clock::system();
         let resolver = Arc::new(SystemNames);
         let parts = Parts { config, source, sockets, clock, access, salt, logs, resolver };
@@ -84,7 +85,7 @@ impl Serving {
         let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
         // Its own backoff is what tries again.
         let http = Http::new(proxies, gate.clock().clone(), Attempts::ONE);
-        let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http)));
+        let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http), journals));
         let watch = tokio::spawn(Watcher::new(Arc::clone(&gate), read, watch::SLOW).watch());
         Ok(Self { gate, admin, deaths, memory, services, watch, presence })
     }
@@ -126,14 +127,21 @@ impl Serving {
     }
 }
 
-/// The salt of the state directory, so that fingerprints mean the same after a restart; else one of this process.
-fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<Salt> {
-    let fresh = || state::fresh_salt().context("the system gives no randomness");
-    let Ok(dir) = state else { return fresh() };
-    state::salt_of(dir).or_else(|error| {
-        tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
-        fresh()
-    })
+/// The salt of the state directory, so that fingerprints mean the same after a restart, and the journals there; else a salt of this
+/// process, and no journals: what was written under another salt would make every key look changed.
+fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<(Salt, Journals)> {
+    let why = match state {
+        Ok(dir) => match state::salt_of(dir) {
+            Ok(salt) => return Ok((salt.clone(), Journals::new(Ok(dir.clone()), salt))),
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
+                format!("{}: its salt: {error}", dir.display())
+            }
+        },
+        Err(why) => why.clone(),
+    };
+    let salt = state::fresh_salt().context("the system gives no randomness")?;
+    Ok((salt.clone(), Journals::new(Err(why), salt)))
 }
 
 /// Says that a gate runs, until the process ends. Waits, off this thread, while a key is being changed.

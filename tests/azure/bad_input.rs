@@ -166,7 +166,7 @@ async fn a_clock_that_is_five_minutes_off_is_no_reason_to_ask_for_ever() {
         for (name, kind) in [("aks-token", service::Kind::Aks), ("online-token", service::Kind::Online)] {
             let plane = service_as(&world, &world.identity(world.by_secret()), name, kind);
             let mut calls = Calls::default();
-            let token = plane.token(service::Auth::Token, &mut calls).await.unwrap();
+            let token = plane.token(service::Auth::Token, None, &mut calls).await.unwrap();
             let good_for = token.good_for(world.clock.unix_seconds()).as_secs();
             let truly = token.expires_unix - theirs - i64::try_from(Clock::system().unix_seconds()).unwrap();
             // The answer says what time it is there.

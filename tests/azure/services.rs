@@ -148,7 +148,7 @@ async fn tokens_have_their_two_times_in_every_api() {
     ] {
         let plane = world.service(name, kind);
         let mut calls = Calls::default();
-        let token = plane.token(auth, &mut calls).await.unwrap();
+        let token = plane.token(auth, None, &mut calls).await.unwrap();
         let now = world.clock.unix_seconds();
         assert!(!token.refresh_in(now).is_zero() && token.refresh_in(now) < token.good_for(now), "{name}");
         assert!(!format!("{token:?}").contains(&text(&token.value)));
@@ -166,15 +166,15 @@ async fn what_a_service_does_not_have_is_told() {
     let mut also = Calls::default();
     for (error, expected) in [
         (
-            sentence(world.service("aci-key", Kind::Aci).token(Auth::Token, &mut calls)).await,
+            sentence(world.service("aci-key", Kind::Aci).token(Auth::Token, None, &mut calls)).await,
             "services on Container Instances have keys or nothing, never tokens",
         ),
         (
-            sentence(world.service("aks-key", Kind::Aks).token(Auth::Token, &mut calls)).await,
+            sentence(world.service("aks-key", Kind::Aks).token(Auth::Token, None, &mut calls)).await,
             "is token authentication on",
         ),
         (sentence(world.service("aks-token", Kind::Aks).list_keys(&mut calls)).await, "status 400"),
-        (sentence(world.service("online-entra", Kind::Online).token(Auth::Token, &mut calls)).await, "auth_mode"),
+        (sentence(world.service("online-entra", Kind::Online).token(Auth::Token, None, &mut calls)).await, "auth_mode"),
         (
             sentence(world.service("nothing", Kind::Aks).describe(&mut also)).await,
             "status 404 WebserviceNotFound: Service with name 'nothing' was not found; workspace ml-example has no web service",
