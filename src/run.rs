@@ -1,36 +1,24 @@
-//! The composition root of `scoregate run`: the only file that knows every part, and the order in which they begin and end.
+//! The composition root of `scoregate run`: process, file, log and signals around what `serving` puts together, and the order in
+//! which everything begins and ends.
+
+pub(crate) mod serving;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
+use self::serving::{Serving, Start};
 use crate::{
-    azure::http::{Attempts, Http, Proxies},
-    clock::Clock,
+    azure::http::Proxies,
     config::{
         self,
         model::Config,
         sources::{LastGood, ProcessEnv, RealFiles},
     },
-    control::{
-        admin::{self, AdminHandle, Listening, places::Fallbacks},
-        azure::{self, Clients},
-        gate::{Gate, Parts, Source},
-        journals::Journals,
-        listening::Sockets,
-        names::SystemNames,
-        notify::Notify,
-        state::{self, Presence},
-        threads::Death,
-    },
-    rotation::digest::Salt,
+    control::{gate::Source, listening::Sockets, notify::Notify},
     telemetry::{
         access_log::AccessLog,
         logs::{self, Format},
@@ -106,45 +94,16 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         .context("cannot start the access log")?;
     let mut sockets = Sockets::default().inherit()?;
     sockets.bind(&config.listeners)?;
-    let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
-    let fallbacks = Fallbacks::from_env();
-    let state = state::first_usable(&fallbacks.state_dirs(&state_dir));
-    let (salt, journals) = salt(&state)?;
-    let parts = Parts {
-        config,
-        source,
-        sockets,
-        clock: Clock::system(),
-        access,
-        salt,
-        logs: Some(log_control),
-        resolver: Arc::new(SystemNames),
-    };
-    let (gate, deaths) = Gate::start(parts)?;
-    let presence = tokio::spawn(announce(state));
-    let listening = Listening { admin: &admin_config, health, state_dir: &state_dir, fallbacks: &fallbacks };
-    let mut admin = match admin::serve(listening, Arc::new(Arc::clone(&gate))).await {
-        Ok(admin) => admin,
-        Err(error) => {
-            gate.drop_everything().await;
-            return Err(error);
-        }
-    };
-    let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
-    // Its own backoff is what tries again.
-    let http = Http::new(Proxies::from_env(), gate.clock().clone(), Attempts::ONE);
-    let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http), journals));
-    let mut tasks = Tasks { memory, services };
+    let logs = Some(log_control);
+    let start = Start { config, source, sockets, access, logs, proxies: Proxies::from_env() };
+    let mut serving = Serving::start(start).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
     let manager = Arc::new(Notify::from_env());
     manager.ready();
-    let outcome = supervise(&gate, &mut signals, deaths, &mut admin, &mut tasks, &manager).await;
+    let outcome = supervise(&mut serving, &mut signals, &manager).await;
 
-    tasks.memory.abort();
-    tasks.services.abort();
-    presence.abort();
-    admin.stop().await;
+    serving.stop().await;
     if !access_handle.join(LAST_LINES) {
         tracing::warn!("the access log's last lines could not be written in time");
     }
@@ -153,19 +112,13 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 }
 
 /// Waits for signals, and for parts that die; drains in the end.
-async fn supervise(
-    gate: &Arc<Gate>,
-    signals: &mut Signals,
-    mut deaths: mpsc::UnboundedReceiver<Death>,
-    admin: &mut AdminHandle,
-    tasks: &mut Tasks,
-    manager: &Arc<Notify>,
-) -> anyhow::Result<()> {
+async fn supervise(serving: &mut Serving, signals: &mut Signals, manager: &Arc<Notify>) -> anyhow::Result<()> {
+    let gate = Arc::clone(&serving.gate);
     loop {
         tokio::select! {
             _ = signals.reload.recv() => {
                 // Reports itself; the next signal need not wait for it.
-                let (gate, manager) = (Arc::clone(gate), Arc::clone(manager));
+                let (gate, manager) = (Arc::clone(&gate), Arc::clone(manager));
                 tokio::spawn(async move {
                     manager.reloading();
                     drop(gate.reload(false).await);
@@ -174,17 +127,7 @@ async fn supervise(
             }
             () = signals.end.recv() => break,
             () = gate.drain_asked.notified() => break,
-            Some(death) = deaths.recv() => {
-                gate.mark_dead();
-                let why = death.error.unwrap_or_else(|| "it panicked; the log says where".to_owned());
-                bail!("thread `{}` ended, which must live as long as the process: {why}", death.thread);
-            }
-            Err(panic) = &mut tasks.memory => bail!("the watch over memory ended: {panic}"),
-            ended = &mut tasks.services => match ended {
-                Err(panic) => bail!("looking after services of Azure's ended: {panic}"),
-                Ok(ended) => return ended.context("looking after services of Azure's ended"),
-            },
-            error = admin.failed() => return Err(error.context("the admin side ended, which must live as long as the process")),
+            error = serving.failed() => return Err(error),
         }
     }
     manager.stopping();
@@ -197,46 +140,6 @@ async fn supervise(
     }
 }
 
-/// Tasks that must live as long as the process.
-#[derive(Debug)]
-struct Tasks {
-    memory: JoinHandle<()>,
-    services: JoinHandle<anyhow::Result<()>>,
-}
-
-/// The salt of the state directory, so that fingerprints mean the same after a restart, and the journals there; else a salt of this
-/// process, and no journals: what was written under another salt would make every key look changed.
-fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<(Salt, Journals)> {
-    let why = match state {
-        Ok(dir) => match state::salt_of(dir) {
-            Ok(salt) => return Ok((salt.clone(), Journals::new(Ok(dir.clone()), salt))),
-            Err(error) => {
-                tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
-                format!("{}: its salt: {error}", dir.display())
-            }
-        },
-        Err(why) => why.clone(),
-    };
-    let salt = state::fresh_salt().context("the system gives no randomness")?;
-    Ok((salt.clone(), Journals::new(Err(why), salt)))
-}
-
-/// Says that a gate runs, until the process ends. Waits, off this thread, while a key is being changed.
-async fn announce(state: Result<PathBuf, String>) {
-    let announced = match state {
-        Ok(dir) => tokio::task::spawn_blocking(move || Presence::announce(&dir)).await,
-        Err(why) => {
-            tracing::info!(why, "no state directory: nothing keeps `keys regen` from running beside this process");
-            return;
-        }
-    };
-    match announced {
-        Ok(Ok(_presence)) => std::future::pending().await,
-        Ok(Err(error)) => tracing::warn!(%error, "`keys regen` cannot be told that this process runs"),
-        Err(panic) => tracing::error!(%panic, "`keys regen` cannot be told that this process runs"),
-    }
-}
-
 /// Past the log's queue: the process ends before it would be read.
 fn eprint_last(line: &str) {
     use std::io::Write;
@@ -244,7 +147,7 @@ fn eprint_last(line: &str) {
 }
 
 /// Reads the file again. An empty secret file keeps its last good value: kubelets and editors truncate before they write.
-fn file_source(options: Options) -> Source {
+pub(crate) fn file_source(options: Options) -> Source {
     let files = LastGood::new(RealFiles);
     // The first look fills in what is good now; its faults are the first load's to report.
     drop(config::load(&options.config, &ProcessEnv, &files));

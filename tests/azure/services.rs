@@ -196,7 +196,11 @@ async fn what_a_service_does_not_have_is_told() {
 #[tokio::test]
 async fn a_missing_role_is_named_with_the_file_that_has_it() {
     let world = World::start().await;
-    for (name, kind) in [("aks-key", Kind::Aks), ("online-key", Kind::Online)] {
+    for (name, kind, read, regenerate) in [
+        ("aks-key", Kind::Aks, "services/aks/listkeys/action", "services/aks/write"),
+        ("aci-key", Kind::Aci, "services/aci/listkeys/action", "services/aci/write"),
+        ("online-key", Kind::Online, "onlineEndpoints/listKeys/action", "onlineEndpoints/regenerateKeys/action"),
+    ] {
         world.tell(name, json!({ "deny": ["listkeys", "regeneratekeys"] })).await;
         let plane = world.service(name, kind);
         plane.describe(&mut Calls::default()).await.unwrap();
@@ -205,9 +209,12 @@ async fn a_missing_role_is_named_with_the_file_that_has_it() {
         assert_eq!(error.status(), Some(403));
         let error = error.to_string();
         assert!(error.contains("status 403 AuthorizationFailed"), "{error}");
-        assert!(error.contains("listKeys/action, such as the one in config/azure/role-read.json"), "{error}");
+        let advice = format!(
+            "needs a role with Microsoft.MachineLearningServices/workspaces/{read}, such as the one in config/azure/role-read.json"
+        );
+        assert!(error.contains(&advice), "{error}");
         let error = sentence(plane.regenerate(Slot::Primary, None, &mut calls)).await;
-        assert!(error.contains("regenerateKeys/action, such as the one in config/azure/role-rotate.json"), "{error}");
+        assert!(error.contains(&format!("{regenerate}, such as the one in config/azure/role-rotate.json")), "{error}");
         assert_eq!(calls.made().len(), 2, "{calls}: neither is tried again");
     }
 }

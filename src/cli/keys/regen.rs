@@ -248,24 +248,25 @@ async fn change(
     calls: &mut Calls,
 ) -> Result<KeyPair, Stop> {
     match chosen.plane.regenerate(slot, value, calls).await {
-        Ok(Regenerated::Started(operation, pause)) => finish(chosen, operation, pause, calls).await?,
-        Ok(Regenerated::Done | Regenerated::Untracked) => {}
-        // Whether it was done is told by the keys themselves, once more.
-        Err(error) if error.may_have_happened() => {
-            output::complain(&format!("{error}; reading back whether it was done all the same"));
-            return read_once(chosen, slot, before, calls, &error).await;
+        Ok(Regenerated::Started(operation, pause)) => {
+            if let Some(error) = finish(chosen, operation, pause, calls).await? {
+                return read_once(chosen, slot, before, calls, &error).await;
+            }
         }
+        Ok(Regenerated::Done | Regenerated::Untracked) => {}
+        Err(error) if error.may_have_happened() => return read_once(chosen, slot, before, calls, &error).await,
         Err(error) => return Err(azure::stop(&error)),
     }
     read_back(chosen, slot, before, calls).await
 }
 
+/// Waits for an operation's end. An error where that cannot be seen.
 async fn finish(
     chosen: &Chosen,
     mut operation: operation::Operation,
     mut pause: Option<Duration>,
     calls: &mut Calls,
-) -> Result<(), Stop> {
+) -> Result<Option<Error>, Stop> {
     let clock = Clock::system();
     let began = clock.now();
     let mut progress = Progress::new();
@@ -280,13 +281,13 @@ async fn finish(
         clock.sleep(pause.unwrap_or(POLL_EVERY).min(OPERATION_PATIENCE)).await;
         match chosen.plane.poll(&operation, calls).await {
             Ok(operation::Progress::Running(next, asked)) => (operation, pause) = (next, asked),
-            Ok(operation::Progress::Succeeded) => return Ok(()),
+            Ok(operation::Progress::Succeeded) => return Ok(None),
             Ok(operation::Progress::Failed(why)) => {
                 return Err(Stop::failed(format_args!(
                     "the service says that it failed: {why}; `scoregate keys show` tells what it did"
                 )));
             }
-            Err(error) => return Err(azure::stop(&error)),
+            Err(error) => return Ok(Some(error)),
         }
     }
 }
@@ -296,7 +297,7 @@ async fn read_back(chosen: &Chosen, slot: Slot, before: &KeyPair, calls: &mut Ca
     let began = clock.now();
     let mut progress = Progress::new();
     loop {
-        let after = chosen.plane.list_keys(calls).await.map_err(|error| azure::stop(&error))?;
+        let after = chosen.plane.list_keys(calls).await.map_err(|error| after_sending(&error))?;
         if after.of(slot) != before.of(slot) {
             return only_this_one(slot, before, after);
         }
@@ -314,6 +315,17 @@ async fn read_back(chosen: &Chosen, slot: Slot, before: &KeyPair, calls: &mut Ca
     }
 }
 
+/// What can be said where nothing can be read any more.
+fn after_sending(error: &Error) -> Stop {
+    // Not `Refused`, which says that nothing was touched.
+    let exit = if error.is_unreachable() { Exit::Unreachable } else { Exit::Failed };
+    Stop::new(
+        exit,
+        format_args!("{error}; the request was sent: the key changes or has changed, `scoregate keys show` tells"),
+    )
+}
+
+/// Whether it was done all the same is told by the keys themselves.
 async fn read_once(
     chosen: &Chosen,
     slot: Slot,
@@ -321,7 +333,8 @@ async fn read_once(
     calls: &mut Calls,
     error: &Error,
 ) -> Result<KeyPair, Stop> {
-    let after = chosen.plane.list_keys(calls).await.map_err(|error| azure::stop(&error))?;
+    output::complain(&format!("{error}; reading back whether it was done all the same"));
+    let after = chosen.plane.list_keys(calls).await.map_err(|error| after_sending(&error))?;
     if after.of(slot) != before.of(slot) {
         return only_this_one(slot, before, after);
     }
