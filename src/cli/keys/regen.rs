@@ -123,11 +123,11 @@ pub(super) fn run(args: RegenArgs, admin: Option<&AdminAddress>) -> Result<(), S
         };
         return gate::regen(admin, &known, wanted);
     }
-    alone(args, value)
+    alone(args, value.as_ref())
 }
 
 /// Where no gate serves the endpoint.
-fn alone(args: RegenArgs, value: Option<Secret>) -> Result<(), Stop> {
+fn alone(args: RegenArgs, value: Option<&Secret>) -> Result<(), Stop> {
     if args.leaked {
         let message = "nothing was touched: --leaked changes both keys under traffic, and no scoregate that runs here has this endpoint";
         return Err(Stop::new(Exit::Refused, message));
@@ -146,7 +146,7 @@ fn alone(args: RegenArgs, value: Option<Secret>) -> Result<(), Stop> {
         let id = chosen.plane.resource_id(&mut calls).await.map_err(|error| azure::stop(&error))?;
         let _leave = leave(&chosen.config, &id)?;
         let before = chosen.plane.list_keys(&mut calls).await.map_err(|error| azure::stop(&error))?;
-        refuse_known(&before, slot, value.as_ref())?;
+        refuse_known(&before, slot, value)?;
         let mut done = Done {
             endpoint: args.endpoint.clone(),
             service: chosen.service.name.to_string(),
@@ -160,7 +160,7 @@ fn alone(args: RegenArgs, value: Option<Secret>) -> Result<(), Stop> {
         }
         confirm(&done, args.yes)?;
         sent.store(true, Relaxed);
-        let after = Box::pin(change(&chosen, slot, value.as_ref(), &before, &mut calls)).await?;
+        let after = Box::pin(change(&chosen, slot, value, &before, &mut calls)).await?;
         done.after = Some(salt.digest(after.of(slot).expose_bytes()).fingerprint());
         Ok(done)
     });
