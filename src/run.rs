@@ -14,11 +14,20 @@ use self::serving::{Serving, Start};
 use crate::{
     azure::http::Proxies,
     config::{
-        self,
+        self, Loaded,
+        fault::Faults,
         model::Config,
-        sources::{LastGood, ProcessEnv, RealFiles},
+        sources::{LastGood, Noted, ProcessEnv},
     },
-    control::{gate::Source, listening::Sockets, notify::Notify},
+    control::{
+        gate::Source,
+        listening::Sockets,
+        notify::Notify,
+        watch::{
+            LastRead,
+            mounts::{self, Pinned},
+        },
+    },
     telemetry::{
         access_log::AccessLog,
         logs::{self, Format},
@@ -80,22 +89,24 @@ fn keep_pages_small() {
 async fn serve(options: Options) -> anyhow::Result<()> {
     // Before the first load: a SIGHUP that arrives while the file is read is not lost.
     let mut signals = Signals::install()?;
-    let source = file_source(options.clone());
-    let (config, warnings) = match config::load(&options.config, &ProcessEnv, &RealFiles) {
-        Ok(loaded) => (overridden(loaded.config, &options), loaded.warnings),
-        Err(faults) => return Err(faults.into()),
-    };
+    let source = FileSource::new(options.clone());
+    let Loaded { config, warnings, files, variables } = source.load()?;
     let format = if config.log.json { Format::Json } else { Format::Text };
     let (log_control, log_guard) = logs::start(config.log.level, format)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
+    }
+    if config.watch {
+        point_out_what_stays(&files, &variables);
     }
     let (access, access_handle) = AccessLog::start(config.log.json, Box::new(std::io::stdout()), ACCESS_QUEUE)
         .context("cannot start the access log")?;
     let mut sockets = Sockets::default().inherit()?;
     sockets.bind(&config.listeners)?;
     let logs = Some(log_control);
-    let start = Start { config, source, sockets, access, logs, proxies: Proxies::from_env() };
+    let read = source.read();
+    let source = source.for_reloads();
+    let start = Start { config, source, read, sockets, access, logs, proxies: Proxies::from_env() };
     let mut serving = Serving::start(start).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
@@ -146,29 +157,76 @@ fn eprint_last(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Reads the file again. An empty secret file keeps its last good value: kubelets and editors truncate before they write.
-pub(crate) fn file_source(options: Options) -> Source {
-    let files = LastGood::new(RealFiles);
-    // The first look fills in what is good now; its faults are the first load's to report.
-    drop(config::load(&options.config, &ProcessEnv, &files));
-    Box::new(move || match config::load(&options.config, &ProcessEnv, &files) {
-        Ok(loaded) => {
-            let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-            Ok((overridden(loaded.config, &options), warnings))
+/// The configuration file, read as often as need be. An empty secret file keeps its last good value: kubelets and editors truncate
+/// before they write.
+pub(crate) struct FileSource {
+    options: Options,
+    files: LastGood<Arc<Noted>>,
+    noted: Arc<Noted>,
+    read: Arc<LastRead>,
+}
+
+impl FileSource {
+    pub(crate) fn new(options: Options) -> Self {
+        let noted = Arc::<Noted>::default();
+        Self { options, files: LastGood::new(Arc::clone(&noted)), noted, read: Arc::default() }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub(crate) fn load(&self) -> Result<Loaded, Faults> {
+        let mut loaded = config::load(&self.options.config, &ProcessEnv, &self.files);
+        self.read.note(self.noted.take(), loaded.is_ok());
+        if let Ok(loaded) = &mut loaded {
+            override_by(&self.options, &mut loaded.config);
         }
-        Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
-    })
+        loaded
+    }
+
+    /// What was read last, for whoever watches over it.
+    pub(crate) fn read(&self) -> Arc<LastRead> {
+        Arc::clone(&self.read)
+    }
+
+    /// For a gate.
+    pub(crate) fn for_reloads(self) -> Source {
+        Box::new(move || match self.load() {
+            Ok(loaded) => Ok((loaded.config, loaded.warnings.iter().map(ToString::to_string).collect())),
+            Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
+        })
+    }
+}
+
+/// What no watching can see change, so that nobody waits for it in vain.
+fn point_out_what_stays(files: &[PathBuf], variables: &[String]) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let real: Vec<PathBuf> = files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    for Pinned { file, mount } in mounts::pinned(real.iter().map(PathBuf::as_path), &mounts) {
+        tracing::warn!(
+            file = %file.display(),
+            mount = %mount.display(),
+            "is mounted by itself (a Kubernetes `subPath`, or a container engine's mount of one file): whoever replaces it outside \
+             is not seen here; mount the folder instead"
+        );
+    }
+    for variable in variables {
+        tracing::info!(
+            secret = variable,
+            "comes from the environment: it changes with a restart only, a `file` without one"
+        );
+    }
 }
 
 /// What the command line says wins.
-fn overridden(mut config: Config, options: &Options) -> Config {
+const fn override_by(options: &Options, config: &mut Config) {
     if let Some(level) = options.log_level {
         config.log.level = level;
     }
     if let Some(format) = options.log_format {
-        config.log.json = format == Format::Json;
+        config.log.json = matches!(format, Format::Json);
     }
-    config
 }
 
 /// The signals that mean something to us.

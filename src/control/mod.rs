@@ -21,3 +21,4 @@ pub mod random_key;
 pub mod state;
 pub mod threads;
 pub mod unix_socket;
+pub mod watch;

@@ -22,14 +22,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::{files::Files, tour::Scene};
 use crate::{
     azure::http::Proxies,
-    config::{
-        self,
-        sources::{ProcessEnv, RealFiles},
-    },
     control::{admin::Operations, gate::Gate, listening::Sockets},
     mock_azure::{self, MockAzure},
     run::{
-        Options, file_source,
+        FileSource, Options,
         serving::{Serving, Start},
     },
     telemetry::access_log::AccessLog,
@@ -79,14 +75,17 @@ async fn run() -> anyhow::Result<()> {
 
 /// The gate, as `run` starts it from this file; on a socket that is bound already.
 async fn start(file: &Path, socket: TcpListener) -> anyhow::Result<Serving> {
-    let loaded = config::load(file, &ProcessEnv, &RealFiles)?;
+    let source = FileSource::new(Options { config: file.to_owned(), log_level: None, log_format: None });
+    let loaded = source.load()?;
     let listener = loaded.config.listeners.first().context("the demo has no listener")?;
     let sockets = Sockets::default().with(listener, socket);
     // What there is to see, the counters tell.
     let (access, _access_handle) = AccessLog::start(false, Box::new(io::sink()), 16)?;
-    let source = file_source(Options { config: file.to_owned(), log_level: None, log_format: None });
     // Nothing of this leaves the machine, whatever proxy the environment names.
-    Serving::start(Start { config: loaded.config, source, sockets, access, logs: None, proxies: Proxies::none() }).await
+    let read = source.read();
+    let source = source.for_reloads();
+    let start = Start { config: loaded.config, source, read, sockets, access, logs: None, proxies: Proxies::none() };
+    Serving::start(start).await
 }
 
 /// Says what to try once all of it works, and counts from then on.

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod credential;
 pub mod decide;
 pub mod endpoint;
+pub mod eviction;
 pub mod exchange;
 pub mod expect;
 pub mod forward;

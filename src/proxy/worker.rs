@@ -523,10 +523,12 @@ impl Worker {
     }
 
     fn sweep(&self) {
-        let now = self.now();
+        let tick = self.tick();
+        let now = tick.now;
         let view = self.view();
         for (_, exchange) in self.exchanges.borrow().iter() {
-            if let Some(timeout) = exchange.judge(now) {
+            let evicted = exchange.claim.get().is_some_and(|claim| claim.is_over(&view.snapshot.keys, tick));
+            if let Some(timeout) = exchange.judge(now, evicted) {
                 self.count_limit(timeout);
             }
         }

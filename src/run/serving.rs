@@ -3,7 +3,7 @@
 //!
 //! `run` starts one from a file and a service manager's sockets, `demo` one of its own; neither puts parts together by itself.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{convert::Infallible, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -21,6 +21,7 @@ use crate::{
         names::SystemNames,
         state::{self, Presence},
         threads::Death,
+        watch::{self, LastRead, Watcher},
     },
     rotation::digest::Salt,
     telemetry::{access_log::AccessSender, logs::LogControl},
@@ -32,6 +33,8 @@ pub(crate) struct Start {
     pub(crate) config: Config,
     /// Where it comes from when it is read again.
     pub(crate) source: Source,
+    /// What was read of it last: watched over.
+    pub(crate) read: Arc<LastRead>,
     /// Sockets of its listeners.
     pub(crate) sockets: Sockets,
     /// Where access records go.
@@ -50,6 +53,7 @@ pub(crate) struct Serving {
     deaths: mpsc::UnboundedReceiver<Death>,
     memory: JoinHandle<()>,
     services: JoinHandle<anyhow::Result<()>>,
+    watch: JoinHandle<Infallible>,
     presence: JoinHandle<()>,
 }
 
@@ -59,7 +63,7 @@ impl Serving {
     /// # Errors
     /// What could not be started; nothing is left running then.
     pub(crate) async fn start(start: Start) -> anyhow::Result<Self> {
-        let Start { config, source, sockets, access, logs, proxies } = start;
+        let Start { config, source, read, sockets, access, logs, proxies } = start;
         let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
         let fallbacks = Fallbacks::from_env();
         let state = state::first_usable(&fallbacks.state_dirs(&state_dir));
@@ -82,7 +86,8 @@ impl Serving {
         // Its own backoff is what tries again.
         let http = Http::new(proxies, gate.clock().clone(), Attempts::ONE);
         let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http), journals));
-        Ok(Self { gate, admin, deaths, memory, services, presence })
+        let watch = tokio::spawn(Watcher::new(Arc::clone(&gate), read, watch::SLOW).watch());
+        Ok(Self { gate, admin, deaths, memory, services, watch, presence })
     }
 
     /// Where the admin side listens over TCP, if it does.
@@ -102,6 +107,7 @@ impl Serving {
                 Err(panic) => anyhow!("the watch over memory ended: {panic}"),
                 Ok(()) => anyhow!("the watch over memory ended"),
             },
+            Err(panic) = &mut self.watch => anyhow!("the watch over files ended: {panic}"),
             ended = &mut self.services => match ended {
                 Err(panic) => anyhow!("looking after services of Azure's ended: {panic}"),
                 Ok(Err(error)) => error.context("looking after services of Azure's ended"),
@@ -115,6 +121,7 @@ impl Serving {
     pub(crate) async fn stop(self) {
         self.memory.abort();
         self.services.abort();
+        self.watch.abort();
         self.presence.abort();
         self.admin.stop().await;
     }

@@ -24,7 +24,7 @@ fn without_key(path: &str) -> http::Request<client::AnyBody> {
 
 fn keys(name: &str, keys: &[(&str, Option<u64>)]) -> Caller {
     let keys = keys.iter().map(|(key, expires)| CallerKey { sha256: sha256(key.as_bytes()), expires: *expires });
-    Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()) }
+    Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()), evict_after: None }
 }
 
 #[tokio::test]

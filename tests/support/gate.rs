@@ -7,7 +7,7 @@ use scoregate::{
     config::model::*,
     control::{
         admin::report::{ReloadError, ReloadReport},
-        gate::{Gate, Parts},
+        gate::{Gate, Parts, Source},
         listening::Sockets,
         names::{Resolve, SystemNames},
         state::fresh_salt,
@@ -27,6 +27,7 @@ pub fn config(upstream: SocketAddr) -> Config {
         source: PathBuf::from("test.yaml"),
         workers: Some(2),
         state_dir: StateDir { path: PathBuf::from("/nonexistent"), written: false },
+        watch: false,
         listeners: vec![listener("public")],
         health: None,
         admin: Admin {
@@ -42,8 +43,9 @@ pub fn config(upstream: SocketAddr) -> Config {
             Caller {
                 name: "team-a".into(),
                 kind: CallerKind::Keys(vec![CallerKey { sha256: sha256(CALLER_KEY.as_bytes()), expires: None }]),
+                evict_after: None,
             },
-            Caller { name: "anyone".into(), kind: CallerKind::Anonymous },
+            Caller { name: "anyone".into(), kind: CallerKind::Anonymous, evict_after: None },
         ],
         routes: vec![route("/", "iris", &["team-a"])],
         readiness: Readiness::All,
@@ -170,15 +172,32 @@ impl TestGate {
     }
 
     pub fn start_by_name(config: Config, clock: Clock, resolver: Arc<dyn Resolve>) -> Self {
+        let next = Arc::new(std::sync::Mutex::new(config.clone()));
+        let theirs = Arc::clone(&next);
+        let source = Box::new(move || Ok((theirs.lock().unwrap().clone(), Vec::new())));
+        Self::start_whole(config, clock, resolver, source, next)
+    }
+
+    /// A gate whose reloads read from a source of the test's own.
+    pub fn start_from(config: Config, clock: Clock, source: Source) -> Self {
+        let next = Arc::new(std::sync::Mutex::new(config.clone()));
+        Self::start_whole(config, clock, Arc::new(SystemNames), source, next)
+    }
+
+    fn start_whole(
+        config: Config,
+        clock: Clock,
+        resolver: Arc<dyn Resolve>,
+        source: Source,
+        next: Arc<std::sync::Mutex<Config>>,
+    ) -> Self {
         let mut sockets = Sockets::default();
         sockets.bind(&config.listeners).unwrap();
         let log = Arc::<std::sync::Mutex<Vec<u8>>>::default();
         let (access, handle) = AccessLog::start(true, Box::new(Shared(Arc::clone(&log))), 10_000).unwrap();
-        let next = Arc::new(std::sync::Mutex::new(config.clone()));
-        let source = Arc::clone(&next);
         let parts = Parts {
             config,
-            source: Box::new(move || Ok((source.lock().unwrap().clone(), Vec::new()))),
+            source,
             sockets,
             clock: clock.clone(),
             access,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::List;
 use crate::config::{
     text::Text,
-    units::{Digest, Timestamp},
+    units::{Digest, Span, Timestamp},
 };
 
 /// A secret, from one of three places. Of a file, one newline at its end is cut; control characters are refused.
@@ -51,7 +51,7 @@ pub(crate) enum AnonymousWord {
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [{ "required": ["keys"] }, { "required": ["anonymous"] }],
-    "x-later" = ["jwt", "mtls", "service", "revoke", "evict_after", "limits"],
+    "x-later" = ["jwt", "mtls", "service", "limits"],
 ))]
 pub(crate) struct CallerTable {
     /// Keys that it may show; each of them lets it in.
@@ -59,6 +59,21 @@ pub(crate) struct CallerTable {
     pub(crate) keys: Option<List<CallerKey>>,
     /// Anyone at all, with a word on how far.
     pub(crate) anonymous: Option<Anonymous>,
+    /// What becomes of what a key has let in once the key is taken back or its time has passed. `finish`: it goes on to its end.
+    /// `evict`: it ends within `evict_after`. Either way the next request is refused. Default `finish`.
+    #[schemars(extend("writeOnly" = false))]
+    pub(crate) revoke: Option<RevokeWord>,
+    /// With `revoke: evict`: how long streams, WebSockets and requests without an answer may go on. Default 30s.
+    #[schemars(extend("writeOnly" = false))]
+    pub(crate) evict_after: Option<Text<Span>>,
+}
+
+/// `revoke`
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RevokeWord {
+    Finish,
+    Evict,
 }
 
 /// Anyone at all.

@@ -21,7 +21,7 @@ use schemars::{JsonSchema, generate::SchemaSettings, transform::RecursiveTransfo
 use serde::Deserialize;
 
 pub(crate) use self::{
-    access::{Caller, CallerKey, CallerTable, Secret},
+    access::{Caller, CallerKey, CallerTable, RevokeWord, Secret},
     azure::{
         AppCertificate, Cloud, CloudWord, Identity, ManagedIdentity, SdkAuth, ServicePrincipal, TokenEndpointWord,
         WorkloadIdentity, Workspace,
@@ -64,6 +64,9 @@ pub(crate) struct Config {
     /// `$XDG_STATE_HOME/scoregate`.
     #[schemars(length(min = 1))]
     pub(crate) state_dir: Option<String>,
+    /// `on`: this file, and every file that it names, is watched, and a change takes effect by itself. `off`: only SIGHUP and
+    /// the admin API have it read again. Default `on`.
+    pub(crate) watch: Option<OnOff>,
     /// Where traffic comes in.
     #[schemars(required, length(min = 1))]
     pub(crate) listeners: Option<List<Listener>>,

@@ -1,10 +1,14 @@
 //! `callers`: keys become digests, each of which belongs to one caller.
 
-use std::{collections::HashMap, time::UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use super::{
     context::{Context, items},
     secrets::{self, Source},
+    settings::span,
 };
 use crate::{
     config::{
@@ -14,6 +18,9 @@ use crate::{
     },
     digest::sha256,
 };
+
+/// `evict_after`, when it is not written.
+const EVICT_AFTER: Duration = Duration::from_secs(30);
 
 /// Where each digest was first seen.
 type Seen = HashMap<[u8; 32], KeyPath>;
@@ -33,9 +40,24 @@ pub(super) fn callers(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Caller> {
                 }
                 raw::Caller::Table(_) | raw::Caller::Anonymous(_) => CallerKind::Anonymous,
             };
-            Caller { name: name.clone(), kind }
+            let evict_after = match caller {
+                raw::Caller::Table(table) => evict_after(cx, table, &path.key(name)),
+                raw::Caller::Anonymous(_) => None,
+            };
+            Caller { name: name.clone(), kind, evict_after }
         })
         .collect()
+}
+
+fn evict_after(cx: &mut Context<'_>, table: &raw::CallerTable, path: &KeyPath) -> Option<Duration> {
+    let evicts = table.revoke == Some(raw::RevokeWord::Evict);
+    if table.revoke.is_some() && table.keys.is_none() {
+        cx.error(&path.key("revoke"), "a caller without `keys`", "it beside `keys`: nothing else is taken back");
+    }
+    if table.evict_after.is_some() && !evicts {
+        cx.error(&path.key("evict_after"), "it without `revoke: evict`", "both, or neither");
+    }
+    evicts.then(|| span(table.evict_after.as_ref()).unwrap_or(EVICT_AFTER))
 }
 
 fn key(cx: &mut Context<'_>, raw: &raw::CallerKey, path: &KeyPath, seen: &mut Seen) -> Option<CallerKey> {

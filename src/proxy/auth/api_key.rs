@@ -37,6 +37,12 @@ impl KeyTable {
         }
         self.0.get(&memo.digest(presented))
     }
+
+    /// Whether the key of this digest still lets anybody in.
+    #[must_use]
+    pub fn holds(&self, digest: &[u8; 32], unix: u64) -> bool {
+        self.0.get(digest).is_some_and(|entry| entry.expires.is_none_or(|expires| expires > unix))
+    }
 }
 
 /// The digest of the key that a connection showed last, since most show the same with every request. Only the digest is
@@ -54,7 +60,8 @@ struct Remembered {
 const MEMO_INPUT: usize = 64;
 
 impl DigestMemo {
-    fn digest(&self, presented: &[u8]) -> [u8; 32] {
+    /// SHA-256 of what was presented.
+    pub fn digest(&self, presented: &[u8]) -> [u8; 32] {
         let mut memo = self.0.borrow_mut();
         if let Some(last) = &*memo
             && last.input.get(..last.len).is_some_and(|input| equal_in_constant_time(input, presented))

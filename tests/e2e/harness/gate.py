@@ -54,6 +54,8 @@ class Gate:
         # As a service manager hands them over: sockets by name, and more variables.
         self.handed = {}
         self.variables = {}
+        # What the command is run by.
+        self.wrapped = []
 
     # ---- its life ----
 
@@ -79,6 +81,7 @@ class Gate:
 
     def as_handed(self, arguments):
         """The command, with the sockets from descriptor 3 on and the variables of sd_listen_fds(3)."""
+        arguments = [*self.wrapped, *arguments]
         if not self.handed:
             return arguments
         # Out of each other's way first.
@@ -177,6 +180,10 @@ class Gate:
 
     # ---- what it takes ----
 
+    def post(self, path):
+        """POST to the admin socket, without the cost of a process: status and body."""
+        return ask(str(self.folder / "admin.sock"), path, "POST")
+
     def memory(self, field):
         """`VmRSS` or `VmHWM`, in bytes."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -193,8 +200,8 @@ class Gate:
         return found and int(found.group(1))
 
 
-def ask(address, path):
-    """GET over TCP or a Unix socket: status and body; None where nobody listens."""
+def ask(address, path, method="GET"):
+    """Over TCP or a Unix socket: status and body; None where nobody listens."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family) as sock:
         sock.settimeout(30)
@@ -202,7 +209,7 @@ def ask(address, path):
             sock.connect(address)
         except (ConnectionRefusedError, FileNotFoundError):
             return None
-        sock.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+        sock.sendall(f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
         answer = b""
         while piece := sock.recv(65536):
             answer += piece
