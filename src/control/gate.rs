@@ -271,8 +271,10 @@ impl Gate {
         }
         if drained {
             let longest = longest_request(&self.in_force()) + DRAINED_MARGIN;
+            self.await_chosen(longest).await.map_err(not_drained)?;
+            let generation = self.shared.snapshots.load().generation;
             let all = Drain { endpoint: None, stale: Stale::NotFirst };
-            if publish::await_drained(&self.workers, all, report.generation, longest).await.is_err() {
+            if publish::await_drained(&self.workers, all, generation, longest).await.is_err() {
                 return Err(not_drained(format!(
                     "requests with an earlier key are without an answer after {longest:?}: change no key at the service yet"
                 )));
