@@ -134,6 +134,7 @@ shipping() {
     programs man=man-db systemd-analyze=systemd
     python_environment .venv-shipping tests/shipping/requirements.txt partial
     if [[ ${SCOREGATE_FULL:-} == 1 ]]; then
+        programs buildah=buildah
         docker/build-static
         docker/sbom
     fi

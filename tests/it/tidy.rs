@@ -40,9 +40,7 @@ fn the_data_plane_knows_neither_files_nor_configuration_nor_control_plane() {
             "    control::",
             "    config::",
         ] {
-            // The acceptor keeps a spare descriptor open on /dev/null.
-            let excused = named(&path, "accept.rs") && code.matches("std::fs").count() == 1 && forbidden == "std::fs";
-            assert!(excused || !code.contains(forbidden), "{} has {forbidden}", path.display());
+            assert!(!code.contains(forbidden), "{} has {forbidden}", path.display());
         }
     }
 }

@@ -10,7 +10,6 @@ mod backoff;
 mod clients;
 mod driver;
 mod found;
-#[allow(dead_code, reason = "the driver that probes is not in yet")]
 mod probe;
 mod seat;
 
