@@ -240,6 +240,24 @@ def test_a_process_that_is_killed_leaves_nothing_undone(step, tmp_path, gate, ca
              f"off, {load.early} came before it was ready, {len(load.failures)} failed")
 
 
+def test_a_process_that_is_told_to_end_leaves_a_journal_that_the_next_one_takes_up(tmp_path, gate, caller_key):
+    with Azure(tmp_path / "azure", operation=3) as azure:
+        config = azure.config(tmp_path, caller_key, [{"match": {"path_prefix": "/iris"}}], QUICK)
+        config |= {"listeners": [{"name": "local", "address": "127.0.0.1:0"}], "log": {"level": "info", "access": "errors"}}
+        running = gate(config)
+        until(lambda: is_settled(running), "both keys are accepted")
+        before = azure.keys()
+        until(lambda: running.cli("keys", "regen", "iris", "secondary", "--yes").returncode == 0, "`min_gap` is over", patience=60)
+        until(lambda: azure.regenerated() == 1, "the call is made")
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+        running.start()
+        until(lambda: rotation_of(running) and rotation_of(running)["step"] == "idle" and is_settled(running), "Idle in the end", patience=60)
+        [operation] = rotation_of(running)["operations"]
+        assert operation["state"] == "done" and azure.regenerated() == 1
+        assert azure.keys()[0] == before[0] and azure.keys()[1] != before[1]
+
+
 def test_what_people_ask_is_done_or_refused_with_nothing_touched(tmp_path, gate, caller_key):
     """Every command about keys, through the admin socket: what it says, what it does, and exit code 5 for each rule against it."""
     with Azure(tmp_path / "azure", learn_lag=(0, 0, 1)) as azure:
@@ -289,7 +307,7 @@ def test_what_people_ask_is_done_or_refused_with_nothing_touched(tmp_path, gate,
         until(lambda: keys(*set_key).returncode == 0, "`min_gap` is over")
         assert azure.keys()[1] == chosen
         until(lambda: keys("regen", "iris", "--dry-run").returncode == 0, "`min_gap` is over")
-        refused("that value", *set_key)
+        refused("present value of the secondary key", *set_key)
 
         # In wrong hands: both, at once one after the other, whatever `min_gap` says.
         before = azure.keys()
