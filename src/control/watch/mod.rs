@@ -15,7 +15,10 @@ use std::{
     convert::Infallible,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -38,10 +41,28 @@ const ALONE: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub struct LastRead {
     seen: Mutex<Sightings>,
+    /// Loads under way. Relaxed: a look that misses one costs a reload that finds nothing new.
+    loading: AtomicUsize,
     again: Notify,
 }
 
+/// A load under way; see [`LastRead::load`].
+#[derive(Debug)]
+pub struct Loading<'l>(&'l LastRead);
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.0.loading.fetch_sub(1, Relaxed);
+    }
+}
+
 impl LastRead {
+    /// Says that somebody loads, until the answer is dropped: what is different now is seen by that load, and by no other.
+    pub fn load(&self) -> Loading<'_> {
+        self.loading.fetch_add(1, Relaxed);
+        Loading(self)
+    }
+
     /// Notes what a load has read. One that failed may not have got to every file: what it did not reach is still watched.
     pub fn note(&self, read: Sightings, whole: bool) {
         {
@@ -101,6 +122,10 @@ impl Watcher {
             }
             self.settling = Settling::default();
             if !self.gate.in_force().watch {
+                continue;
+            }
+            if self.read.loading.load(Relaxed) > 0 {
+                self.settling.stir(self.gate.clock().now());
                 continue;
             }
             let changed = different(seen).await;
