@@ -197,12 +197,32 @@ async fn happened(inotify: &mut Option<Inotify>) -> io::Result<Vec<Noticed>> {
     }
 }
 
+/// A pipe, as `-c <(…)` gives one, or a device: what was read is gone, and to read again may take for ever.
+fn is_read_once(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file())
+}
+
 /// Which of these files are no longer what they were.
 async fn different(seen: Sightings) -> Vec<PathBuf> {
     let look = move || {
-        let changed = |path: &Path, was: Sight| Sight::of(&RealFiles.read(path)) != was;
+        let changed = |path: &Path, was: Sight| !is_read_once(path) && Sight::of(&RealFiles.read(path)) != was;
         seen.into_iter().filter(|(path, was)| changed(path, *was)).map(|(path, _)| path).collect()
     };
     // A look that panics has found nothing; the next one may.
     tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_can_be_read_once_only_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, gone) = (folder.path().join("key"), folder.path().join("gone"));
+        std::fs::write(&file, "new").unwrap();
+        let was = Sight::Content([0; 32]);
+        let seen = [(PathBuf::from("/dev/null"), was), (file.clone(), was), (gone.clone(), was)].into_iter().collect();
+        assert_eq!(different(seen).await, [gone, file]);
+    }
 }
