@@ -1,19 +1,18 @@
-//! The composition root of `scoregate run`: the only file that knows every part, and the order in which they begin and end.
+//! The composition root of `scoregate run`: process, file, log and signals around what `serving` puts together, and the order in
+//! which everything begins and ends.
 
-use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
+pub(crate) mod serving;
 
-use anyhow::{Context, bail};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
+use self::serving::{Serving, Start};
 use crate::{
-    azure::http::{Attempts, Http, Proxies},
-    clock::Clock,
+    azure::http::Proxies,
     config::{
         self, Loaded,
         fault::Faults,
@@ -21,20 +20,14 @@ use crate::{
         sources::{LastGood, Noted, ProcessEnv},
     },
     control::{
-        admin::{self, AdminHandle, Listening, places::Fallbacks},
-        azure::{self, Clients},
-        gate::{Gate, Parts, Source},
+        gate::Source,
         listening::Sockets,
-        names::SystemNames,
         notify::Notify,
-        state::{self, Presence},
-        threads::Death,
         watch::{
-            self, LastRead, Watcher,
+            LastRead,
             mounts::{self, Pinned},
         },
     },
-    rotation::digest::Salt,
     telemetry::{
         access_log::AccessLog,
         logs::{self, Format},
@@ -106,52 +99,22 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     if config.watch {
         point_out_what_stays(&files, &variables);
     }
-    let read = Arc::clone(&source.read);
     let (access, access_handle) = AccessLog::start(config.log.json, Box::new(std::io::stdout()), ACCESS_QUEUE)
         .context("cannot start the access log")?;
     let mut sockets = Sockets::default().inherit()?;
     sockets.bind(&config.listeners)?;
-    let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
-    let fallbacks = Fallbacks::from_env();
-    let state = state::first_usable(&fallbacks.state_dirs(&state_dir));
-    let salt = salt(&state)?;
-    let parts = Parts {
-        config,
-        source: source.for_reloads(),
-        sockets,
-        clock: Clock::system(),
-        access,
-        salt,
-        logs: Some(log_control),
-        resolver: Arc::new(SystemNames),
-    };
-    let (gate, deaths) = Gate::start(parts)?;
-    let presence = tokio::spawn(announce(state));
-    let listening = Listening { admin: &admin_config, health, state_dir: &state_dir, fallbacks: &fallbacks };
-    let mut admin = match admin::serve(listening, Arc::new(Arc::clone(&gate))).await {
-        Ok(admin) => admin,
-        Err(error) => {
-            gate.drop_everything().await;
-            return Err(error);
-        }
-    };
-    let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
-    // Its own backoff is what tries again.
-    let http = Http::new(Proxies::from_env(), gate.clock().clone(), Attempts::ONE);
-    let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http)));
-    let watch = tokio::spawn(Watcher::new(Arc::clone(&gate), read, watch::SLOW).watch());
-    let mut tasks = Tasks { memory, services, watch };
+    let logs = Some(log_control);
+    let read = source.read();
+    let source = source.for_reloads();
+    let start = Start { config, source, read, sockets, access, logs, proxies: Proxies::from_env() };
+    let mut serving = Serving::start(start).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
     let manager = Arc::new(Notify::from_env());
     manager.ready();
-    let outcome = supervise(&gate, &mut signals, deaths, &mut admin, &mut tasks, &manager).await;
+    let outcome = supervise(&mut serving, &mut signals, &manager).await;
 
-    tasks.memory.abort();
-    tasks.services.abort();
-    tasks.watch.abort();
-    presence.abort();
-    admin.stop().await;
+    serving.stop().await;
     if !access_handle.join(LAST_LINES) {
         tracing::warn!("the access log's last lines could not be written in time");
     }
@@ -160,19 +123,13 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 }
 
 /// Waits for signals, and for parts that die; drains in the end.
-async fn supervise(
-    gate: &Arc<Gate>,
-    signals: &mut Signals,
-    mut deaths: mpsc::UnboundedReceiver<Death>,
-    admin: &mut AdminHandle,
-    tasks: &mut Tasks,
-    manager: &Arc<Notify>,
-) -> anyhow::Result<()> {
+async fn supervise(serving: &mut Serving, signals: &mut Signals, manager: &Arc<Notify>) -> anyhow::Result<()> {
+    let gate = Arc::clone(&serving.gate);
     loop {
         tokio::select! {
             _ = signals.reload.recv() => {
                 // Reports itself; the next signal need not wait for it.
-                let (gate, manager) = (Arc::clone(gate), Arc::clone(manager));
+                let (gate, manager) = (Arc::clone(&gate), Arc::clone(manager));
                 tokio::spawn(async move {
                     manager.reloading();
                     drop(gate.reload(false).await);
@@ -181,18 +138,7 @@ async fn supervise(
             }
             () = signals.end.recv() => break,
             () = gate.drain_asked.notified() => break,
-            Some(death) = deaths.recv() => {
-                gate.mark_dead();
-                let why = death.error.unwrap_or_else(|| "it panicked; the log says where".to_owned());
-                bail!("thread `{}` ended, which must live as long as the process: {why}", death.thread);
-            }
-            Err(panic) = &mut tasks.memory => bail!("the watch over memory ended: {panic}"),
-            Err(panic) = &mut tasks.watch => bail!("the watch over files ended: {panic}"),
-            ended = &mut tasks.services => match ended {
-                Err(panic) => bail!("looking after services of Azure's ended: {panic}"),
-                Ok(ended) => return ended.context("looking after services of Azure's ended"),
-            },
-            error = admin.failed() => return Err(error.context("the admin side ended, which must live as long as the process")),
+            error = serving.failed() => return Err(error),
         }
     }
     manager.stopping();
@@ -205,40 +151,6 @@ async fn supervise(
     }
 }
 
-/// Tasks that must live as long as the process.
-#[derive(Debug)]
-struct Tasks {
-    memory: JoinHandle<()>,
-    services: JoinHandle<anyhow::Result<()>>,
-    watch: JoinHandle<Infallible>,
-}
-
-/// The salt of the state directory, so that fingerprints mean the same after a restart; else one of this process.
-fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<Salt> {
-    let fresh = || state::fresh_salt().context("the system gives no randomness");
-    let Ok(dir) = state else { return fresh() };
-    state::salt_of(dir).or_else(|error| {
-        tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
-        fresh()
-    })
-}
-
-/// Says that a gate runs, until the process ends. Waits, off this thread, while a key is being changed.
-async fn announce(state: Result<PathBuf, String>) {
-    let announced = match state {
-        Ok(dir) => tokio::task::spawn_blocking(move || Presence::announce(&dir)).await,
-        Err(why) => {
-            tracing::info!(why, "no state directory: nothing keeps `keys regen` from running beside this process");
-            return;
-        }
-    };
-    match announced {
-        Ok(Ok(_presence)) => std::future::pending().await,
-        Ok(Err(error)) => tracing::warn!(%error, "`keys regen` cannot be told that this process runs"),
-        Err(panic) => tracing::error!(%panic, "`keys regen` cannot be told that this process runs"),
-    }
-}
-
 /// Past the log's queue: the process ends before it would be read.
 fn eprint_last(line: &str) {
     use std::io::Write;
@@ -247,7 +159,7 @@ fn eprint_last(line: &str) {
 
 /// The configuration file, read as often as need be. An empty secret file keeps its last good value: kubelets and editors truncate
 /// before they write.
-struct FileSource {
+pub(crate) struct FileSource {
     options: Options,
     files: LastGood<Arc<Noted>>,
     noted: Arc<Noted>,
@@ -255,12 +167,16 @@ struct FileSource {
 }
 
 impl FileSource {
-    fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         let noted = Arc::<Noted>::default();
         Self { options, files: LastGood::new(Arc::clone(&noted)), noted, read: Arc::default() }
     }
 
-    fn load(&self) -> Result<Loaded, Faults> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub(crate) fn load(&self) -> Result<Loaded, Faults> {
         let _loading = self.read.load();
         let mut loaded = config::load(&self.options.config, &ProcessEnv, &self.files);
         self.read.note(self.noted.take(), loaded.is_ok());
@@ -270,7 +186,13 @@ impl FileSource {
         loaded
     }
 
-    fn for_reloads(self) -> Source {
+    /// What was read last, for whoever watches over it.
+    pub(crate) fn read(&self) -> Arc<LastRead> {
+        Arc::clone(&self.read)
+    }
+
+    /// For a gate.
+    pub(crate) fn for_reloads(self) -> Source {
         Box::new(move || match self.load() {
             Ok(loaded) => Ok((loaded.config, loaded.warnings.iter().map(ToString::to_string).collect())),
             Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),

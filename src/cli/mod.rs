@@ -93,7 +93,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// A tour in one minute: a scoring service, the gate in front of it, and what to try; Ctrl-C ends it
+    /// A tour in one minute: an Azure of its own, the gate in front of its services, and what to try; Ctrl-C ends it
     Demo,
     /// Serve; SIGHUP reloads, SIGTERM drains, a second SIGTERM or SIGINT ends at once
     Run(config_path::ConfigPath),

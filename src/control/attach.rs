@@ -76,16 +76,6 @@ impl Attach {
         }
     }
 
-    /// With another key for new requests, where it is known.
-    #[must_use]
-    pub fn with_active(self, slot: Slot) -> Self {
-        let Self::Values(values) = &self else { return self };
-        let at = |slot| values.values.iter().find(|value| value.slot == Some(slot)).map(|value| value.id);
-        let Some(first) = at(slot) else { return self };
-        let offer = Offer::fixed(values.offer.generation + 1, first, at(slot.other()));
-        Self::Values(Values { offer, ..values.clone() })
-    }
-
     /// Whether it is what new requests get.
     #[must_use]
     pub fn is_active(&self, id: ValueId) -> bool {

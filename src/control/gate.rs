@@ -3,6 +3,7 @@
 //! Made by `run` (from a file), `demo` and tests (from a value). Reloads queue; each is parse, build, swap, and where any of it
 //! fails the configuration in force stays whole.
 
+mod drivers;
 mod operations;
 mod services;
 
@@ -21,6 +22,7 @@ use super::{
     admin::report::{LastReload, ReloadError, ReloadErrorKind, ReloadReport, ReloadResult},
     attach::Attached,
     changes,
+    desk::Desk,
     fingerprint::Fingerprints,
     listening::{self, ListenerKey, Sockets},
     memory::MemoryGauge,
@@ -89,6 +91,7 @@ pub struct Gate {
     names: Mutex<Names>,
     /// What workers say of credentials, until somebody listens.
     reports: Mutex<Option<mpsc::Receiver<Report>>>,
+    desk: Desk,
     /// For tasks that must not keep the gate alive.
     me: Weak<Self>,
     facts: Mutex<Facts>,
@@ -166,6 +169,7 @@ impl Gate {
             publisher: tokio::sync::Mutex::new(publisher),
             source,
             reports: Mutex::new(Some(received)),
+            desk: Desk::default(),
             names: Mutex::new(Names::new(resolver)),
             facts: Mutex::new(Facts {
                 config: Arc::new(config),
@@ -267,8 +271,10 @@ impl Gate {
         }
         if drained {
             let longest = longest_request(&self.in_force()) + DRAINED_MARGIN;
+            self.await_chosen(longest).await.map_err(not_drained)?;
+            let generation = self.shared.snapshots.load().generation;
             let all = Drain { endpoint: None, stale: Stale::NotFirst };
-            if publish::await_drained(&self.workers, all, report.generation, longest).await.is_err() {
+            if publish::await_drained(&self.workers, all, generation, longest).await.is_err() {
                 return Err(not_drained(format!(
                     "requests with an earlier key are without an answer after {longest:?}: change no key at the service yet"
                 )));

@@ -8,6 +8,7 @@ pub mod azure;
 pub mod build;
 pub mod changes;
 pub mod descriptors;
+pub mod desk;
 pub mod fingerprint;
 pub mod gate;
 pub mod journals;

@@ -86,6 +86,8 @@ pub enum Event {
     Freeze,
     /// A person: regenerations may be asked for again.
     Unfreeze,
+    /// A person, or a reload: the keys are read now, and not only at the next periodic look.
+    Look,
 }
 
 /// Whether a journal is durable: written, fsynced, renamed, and its directory fsynced.

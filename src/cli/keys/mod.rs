@@ -1,5 +1,7 @@
-//! `scoregate keys show|regen`: a service's two keys, without a running gate.
+//! `scoregate keys show|regen|rollback|freeze|unfreeze`: a service's two keys, through the scoregate that serves them (`gate`) or,
+//! where none runs, alone (`show`, `regen`).
 
+mod gate;
 mod regen;
 mod show;
 
@@ -21,15 +23,25 @@ use crate::{
 pub(super) enum KeysCommand {
     /// Show what tells a service's keys apart, and the keys themselves with --reveal
     Show(show::ShowArgs),
-    /// Make one of a service's keys anew; whoever uses the old one is refused from then on
+    /// Make one of a service's keys anew: under traffic through the running scoregate, else here
     Regen(regen::RegenArgs),
+    /// Give new requests the other key, which every front end accepts
+    Rollback(gate::RollbackArgs),
+    /// Let no key of a service be regenerated until unfreeze; what has been submitted is brought to its end
+    Freeze(gate::EndpointArgs),
+    /// Let keys of a service be regenerated again
+    Unfreeze(gate::EndpointArgs),
 }
 
 pub(super) fn run(command: KeysCommand, global: &Global) -> Result<(), Stop> {
     let _log = azure::log(global);
+    let admin = global.admin.as_ref();
     match command {
         KeysCommand::Show(args) => show::run(args),
-        KeysCommand::Regen(args) => regen::run(args),
+        KeysCommand::Regen(args) => regen::run(args, admin),
+        KeysCommand::Rollback(args) => gate::rollback(args, admin),
+        KeysCommand::Freeze(args) => gate::freeze(args, admin, true),
+        KeysCommand::Unfreeze(args) => gate::freeze(args, admin, false),
     }
 }
 

@@ -59,16 +59,18 @@ pub struct TokenTimes {
     pub refresh_in: Duration,
 }
 
-/// A token that is due and cannot be had newer is asked for again no oftener.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-
-impl TokenTimes {
-    /// The pause until it should be renewed. One that came due already, as when an older one is all there is, is looked at again
-    /// while half of its life is left.
-    pub(super) fn look_again(self) -> Duration {
-        let pause = if self.refresh_in.is_zero() { (self.good_for / 2).min(LOOK_EVERY) } else { self.refresh_in };
-        pause.max(Duration::from_secs(1))
-    }
+/// Finds out where a service scores and how it lets us in.
+///
+/// # Errors
+/// What is missing.
+pub(super) async fn locate(
+    plane: &dyn ControlPlane,
+    service: &Service,
+    calls: &mut Calls,
+) -> Result<(UpstreamUrl, Auth), Error> {
+    let description = plane.describe(calls).await?;
+    let (scoring, auth) = description.usable(&service.name, service.auth)?;
+    Ok((upstream(service, &scoring, auth)?, auth))
 }
 
 /// Finds a service and reads what it wants.
@@ -81,9 +83,7 @@ pub async fn find(
     clock: &Clock,
     calls: &mut Calls,
 ) -> Result<Found, Error> {
-    let description = plane.describe(calls).await?;
-    let (scoring, auth) = description.usable(&service.name, service.auth)?;
-    let upstream = upstream(service, &scoring, auth)?;
+    let (upstream, auth) = locate(plane, service, calls).await?;
     let (credential, token) = match auth {
         Auth::Open => (Credential::Open, None),
         Auth::Key => {
@@ -93,7 +93,7 @@ pub async fn find(
             (credential, None)
         }
         Auth::Token | Auth::Entra => {
-            let token = plane.token(auth, calls).await?;
+            let token = plane.token(auth, None, calls).await?;
             let now_unix = clock.unix_seconds();
             let times = TokenTimes { good_for: token.good_for(now_unix), refresh_in: token.refresh_in(now_unix) };
             if times.good_for.is_zero() {
@@ -132,15 +132,6 @@ mod tests {
         azure::service::{Kind, Name},
         config::model::Upkeep,
     };
-
-    #[test]
-    fn a_token_that_is_due_is_not_asked_for_all_the_time() {
-        let pause = |good_for, refresh_in| {
-            let seconds = Duration::from_secs;
-            TokenTimes { good_for: seconds(good_for), refresh_in: seconds(refresh_in) }.look_again().as_secs()
-        };
-        assert_eq!((pause(3600, 1800), pause(3600, 0), pause(20, 0), pause(1, 0)), (1800, 30, 10, 1));
-    }
 
     #[test]
     fn no_credential_goes_in_plain_text_unasked() {

@@ -33,7 +33,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the probes of an endpoint go, and what they carry a value in.
 #[derive(Debug, Clone)]
-pub(super) struct Front {
+pub(in crate::control) struct Front {
     /// The upstream, as the data plane connects to it.
     pub(in crate::control) backend: Arc<Backend>,
     /// Where it is at present.

@@ -14,9 +14,11 @@ use crate::{
                 Status, WorkerStatus,
             },
         },
+        desk::{Granted, Run, Wish},
         fingerprint::Place,
     },
-    telemetry::logs::LogControl,
+    rotation::refusal::Refusal,
+    telemetry::{logs::LogControl, metrics::Metrics},
 };
 
 impl Gate {
@@ -52,6 +54,7 @@ impl Gate {
                     })
                     .collect(),
                 slots,
+                service: self.desk().status(&endpoint.name),
                 in_flight: u64::try_from(in_flight).unwrap_or(0),
             }
         };
@@ -60,6 +63,23 @@ impl Gate {
 }
 
 impl Facts {
+    /// How old the values are that are attached.
+    fn tell_ages(&self, metrics: &Metrics, now: Moment) {
+        metrics.credential_age.reset();
+        for endpoint in &self.config.endpoints {
+            for place in [Place::Slot(Slot::Primary), Place::Slot(Slot::Secondary), Place::Token] {
+                if let Some(seen) = self.fingerprints.of(&endpoint.name, place) {
+                    let slot = match place {
+                        Place::Slot(slot) => slot.label(),
+                        Place::Token => "token",
+                    };
+                    let age = now.since(seen.since).as_secs_f64();
+                    metrics.credential_age.with_label_values(&[&endpoint.name, slot]).set(age);
+                }
+            }
+        }
+    }
+
     /// Whether new requests get what stands there.
     fn is_active(&self, endpoint: &Endpoint, place: Place) -> bool {
         match (&endpoint.credential, place) {
@@ -142,6 +162,7 @@ impl Operations for Arc<Gate> {
 
     fn metrics(&self) -> String {
         let metrics = &self.shared.metrics;
+        self.facts().tell_ages(metrics, self.shared.clock.now());
         if let Ok(mut publisher) = self.publisher.try_lock() {
             metrics.snapshots_live.set(i64::try_from(publisher.live()).unwrap_or(i64::MAX));
         }
@@ -157,6 +178,10 @@ impl Operations for Arc<Gate> {
     fn reload(&self, drained: bool) -> BoxFuture<'static, Result<ReloadReport, ReloadError>> {
         let gate = Self::clone(self);
         Box::pin(async move { Gate::reload(&gate, drained).await })
+    }
+
+    fn change_keys<'a>(&'a self, endpoint: &'a str, wish: Wish, run: Run) -> BoxFuture<'a, Result<Granted, Refusal>> {
+        Box::pin(self.desk().ask(endpoint, wish, run))
     }
 
     fn drain(&self) {

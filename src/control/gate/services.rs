@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Gate;
 use crate::{
     clock::Clock,
-    config::model::{Config, Endpoint, Service, Slot, UpstreamUrl},
+    config::model::{Config, Endpoint, Service, UpstreamUrl},
     control::{
         attach::{Attach, Attached},
         publish::{self, Publisher},
@@ -142,26 +142,21 @@ pub(super) fn carry_over(before: &Config, after: &mut Config, attached: &Attache
         let workspace = config.workspaces.iter().find(|workspace| workspace.name == service.workspace);
         workspace.map(|workspace| workspace.place.clone())
     };
-    let mut kept: Vec<(usize, Vec<UpstreamUrl>, Option<Option<Slot>>)> = Vec::new();
+    let mut kept: Vec<(usize, Vec<UpstreamUrl>)> = Vec::new();
     for (at, new) in after.endpoints.iter().enumerate() {
         let Some(service) = &new.service else { continue };
         let same = before.endpoints.iter().find(|old| {
             let Some(was) = old.service.as_ref().filter(|_| old.name == new.name) else { return false };
             was.is_like(service) && place(before, was) == place(after, service)
         });
-        kept.extend(same.map(|same| (at, same.upstreams.clone(), same.service.as_ref().map(|was| was.active))));
+        kept.extend(same.map(|same| (at, same.upstreams.clone())));
     }
     let mut carried = Attached::new();
-    for (at, upstreams, was) in kept {
+    for (at, upstreams) in kept {
         let Some(endpoint) = after.endpoints.get_mut(at) else { continue };
         endpoint.upstreams = upstreams;
         if let Some(known) = attached.get(&endpoint.name) {
-            let active = endpoint.service.as_ref().map(|service| service.active).filter(|is| Some(*is) != was);
-            let known = match active.flatten() {
-                Some(slot) => known.clone().with_active(slot),
-                None => known.clone(),
-            };
-            carried.insert(endpoint.name.clone(), known);
+            carried.insert(endpoint.name.clone(), known.clone());
         }
     }
     carried

@@ -223,6 +223,7 @@ impl Keys {
             Event::Exhausted { generation } => self.note_exhausted(*generation),
             Event::Read { ticket, keys } => self.note_read(*ticket, *keys, turn),
             Event::Probed { ticket, verdict } => self.note_probed(*ticket, *verdict, turn),
+            Event::Look => self.reads.look_at(turn.now()),
             Event::Tick
             | Event::Drained { .. }
             | Event::Written { .. }

@@ -66,8 +66,9 @@ class Gate:
         self.addresses = {
             one["name"]: self.port_of(one["address"]) for one in self.status()["listeners"]
         }
-        self.health = self.port_of(re.search(r'"address":"([^"]+)","message":"health"|"health".*?"address":"([^"]+)"',
-                                             self.stderr()).group(0))
+        # The last: it may have been started before.
+        *_, health = re.finditer(r'"address":"([^"]+)","message":"health"|"health".*?"address":"([^"]+)"', self.stderr())
+        self.health = self.port_of(health.group(0))
         return self
 
     def launch(self):
