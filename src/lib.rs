@@ -26,6 +26,7 @@ pub mod ids;
 pub mod iris;
 pub mod jwt;
 pub mod random;
+pub mod san;
 pub mod secret;
 pub mod service_auth;
 pub mod snapshot;

@@ -108,15 +108,20 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let fallbacks = Fallbacks::from_env();
     let state = state::first_usable(&fallbacks.state_dirs(&state_dir));
     let salt = salt(&state)?;
+    let clock = Clock::system();
+    // Whoever asks has a backoff of their own.
+    let http = Http::new(Proxies::from_env(), clock.clone(), Attempts::ONE);
     let parts = Parts {
         config,
         source,
         sockets,
-        clock: Clock::system(),
+        clock,
         access,
         salt,
         logs: Some(log_control),
         resolver: Arc::new(SystemNames),
+        http: http.clone(),
+        state: state.as_ref().ok().cloned(),
     };
     let (gate, deaths) = Gate::start(parts)?;
     let presence = tokio::spawn(announce(state));
@@ -129,8 +134,6 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         }
     };
     let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
-    // Its own backoff is what tries again.
-    let http = Http::new(Proxies::from_env(), gate.clock().clone(), Attempts::ONE);
     let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http)));
     let mut tasks = Tasks { memory, services };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");

@@ -75,6 +75,12 @@ impl World {
         let names = ["models.example.com".to_owned(), "*.Models.example.com".to_owned()];
         let server = rcgen::generate_simple_self_signed(names).unwrap();
         let other = rcgen::generate_simple_self_signed(["other.example.com".to_owned()]).unwrap();
+        let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"KEY}]}"#;
+        world.file("/etc/gate/jwks.json", jwks.replace("KEY", ""));
+        world.file(
+            "/etc/gate/private.json",
+            jwks.replace("KEY", r#","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A""#),
+        );
         world.file("/etc/gate/tls/tls.crt", server.cert.pem());
         world.file("/etc/gate/tls/tls.key", server.signing_key.serialize_pem());
         world.file("/etc/gate/tls/other.key", other.signing_key.serialize_pem());

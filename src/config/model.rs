@@ -2,15 +2,24 @@
 //!
 //! `resolve` makes it from what was typed; `control::build` turns it into a snapshot. Nothing here knows YAML.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     azure::{
         identity::Identity,
         service::{self, Auth},
+        url::Url,
         workspace::Place,
     },
     clock::Moment,
+    jwt::{key_set::KeySet, terms::Terms},
     secret::Secret,
 };
 
@@ -337,6 +346,8 @@ pub enum CallerKind {
     Anonymous,
     /// A key, by digest.
     Keys(Vec<CallerKey>),
+    /// A token of an issuer.
+    Token(Box<TokenCaller>),
 }
 
 /// A live key of a caller.
@@ -346,6 +357,66 @@ pub struct CallerKey {
     pub sha256: [u8; 32],
     /// Unix seconds after which it is refused.
     pub expires: Option<u64>,
+}
+
+/// A caller that shows tokens of an issuer.
+#[derive(Debug, Clone)]
+pub struct TokenCaller {
+    /// What they must be.
+    pub terms: Terms,
+    /// What they are signed with.
+    pub keys: IssuerKeys,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Debug, Clone)]
+pub enum IssuerKeys {
+    /// They were in a file.
+    File(Arc<KeySet>),
+    /// The issuer publishes them.
+    Published(KeySource),
+}
+
+/// Where an issuer publishes its keys. Equal sources are asked once for all callers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeySource {
+    /// Its address.
+    pub url: Url,
+    /// Whose certificates are believed there; none = the platform's authorities.
+    pub ca: Option<TrustedCa>,
+    /// How often it is asked.
+    pub refresh: Duration,
+    /// It is asked no more often than this, whatever tokens callers send.
+    pub least_refresh: Duration,
+}
+
+/// Authorities that were read from a file.
+#[derive(Clone)]
+pub struct TrustedCa {
+    /// Their certificates.
+    pub roots: Arc<rustls::RootCertStore>,
+    /// Of all of them: what they are compared by.
+    pub digest: [u8; 32],
+}
+
+impl PartialEq for TrustedCa {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for TrustedCa {}
+
+impl Hash for TrustedCa {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl fmt::Debug for TrustedCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TrustedCa").field(&self.digest).finish()
+    }
 }
 
 /// One entry of `routes`.

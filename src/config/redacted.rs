@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::model::{
-    Action, CallerKind, Config, Credential, Endpoint, Listener, PathMatch, Readiness, Route, Slot, UpstreamUrl,
+    Action, CallerKind, Config, Credential, Endpoint, IssuerKeys, Listener, PathMatch, Readiness, Route, Slot,
+    UpstreamUrl,
 };
 use crate::azure::{identity::Identity, service::Auth};
 
@@ -41,6 +42,14 @@ pub fn redacted(config: &Config) -> Value {
         "endpoints": named(config.endpoints.iter().map(|one| (&one.name, endpoint(one)))),
         "callers": named(config.callers.iter().map(|one| (&one.name, match &one.kind {
             CallerKind::Anonymous => json!("anonymous"),
+            CallerKind::Token(token) => json!({ "jwt": {
+                "issuer": token.terms.issuers,
+                "audience": token.terms.audiences,
+                "jwks_uri": match &token.keys {
+                    IssuerKeys::Published(source) => Some(source.url.to_string()),
+                    IssuerKeys::File(_) => None,
+                },
+            } }),
             CallerKind::Keys(keys) => json!({ "keys": keys.iter().map(|key| json!({ "expires_unix": key.expires })).collect::<Vec<_>>() }),
         }))),
         "routes": config.routes.iter().map(route).collect::<Vec<_>>(),

@@ -14,12 +14,15 @@ use http::{HeaderName, HeaderValue};
 use rustls_pki_types::{ServerName, TrustAnchor};
 use tokio::sync::Semaphore;
 
-use super::listening::{self, ListenerKey};
+use super::{
+    issuers::known::Issuers,
+    listening::{self, ListenerKey},
+};
 use crate::{
     config::model::{self, Config},
     ids::{BackendId, EndpointId, Generation, ListenerId, ValueId},
     proxy::{
-        auth::{CallerPolicy, CredentialHeader, KeyEntry},
+        auth::{CallerEntry, CallerPolicy, CredentialHeader, KeyGrant, Proof},
         path::Special,
         route::{Action, Forward, PathMatch, Rewrite, Route, RouteTable},
         tls::CertificatesByName,
@@ -37,6 +40,7 @@ pub struct Carried {
     /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
     listeners: HashMap<ListenerKey, CarriedListener>,
+    issuers: Issuers,
     /// What upstreams' names lead to, as far as they were looked up.
     names: HashMap<String, Vec<IpAddr>>,
     roots: Option<Arc<rustls::RootCertStore>>,
@@ -105,7 +109,8 @@ impl Carried {
             generation,
             routes: Arc::new(routes),
             keys: Arc::new(caller_keys(config).collect()),
-            callers: config.callers.iter().map(|caller| caller.name.as_str().into()).collect(),
+            callers: config.callers.iter().map(|caller| next.caller(self, caller)).collect(),
+            grounds: Arc::new(next.issuers.grounds()),
             endpoints,
             listeners,
             stripped: stripped_headers(config)?,
@@ -123,6 +128,27 @@ impl Carried {
         };
         *self = next;
         Ok(snapshot)
+    }
+
+    /// The issuers whose keys are looked after.
+    #[must_use]
+    pub const fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
+    /// The same, to note what they publish.
+    pub const fn issuers_mut(&mut self) -> &mut Issuers {
+        &mut self.issuers
+    }
+
+    fn caller(&mut self, before: &Self, caller: &model::Caller) -> CallerEntry {
+        let rules = self.issuers.add(&before.issuers, &caller.name, &caller.kind);
+        let proof = match (&caller.kind, rules) {
+            (model::CallerKind::Anonymous, _) => Proof::Anonymous,
+            (_, Some(rules)) => Proof::Token(rules),
+            (model::CallerKind::Keys(_) | model::CallerKind::Token(_), None) => Proof::Keys,
+        };
+        CallerEntry { name: caller.name.as_str().into(), proof }
     }
 
     /// Notes what a name leads to.
@@ -184,6 +210,7 @@ impl Carried {
             h2: listener.h2,
             certificates: tls.as_ref().map(|(_, by_name)| Arc::clone(by_name)).filter(|_| several),
             tls: tls.map(|(config, _)| config),
+            client_trust: None,
             hosts: listener.hosts.iter().map(|host| host.as_str().into()).collect(),
             trusted_proxies: listener
                 .trusted_proxies
@@ -427,8 +454,6 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
     let caller =
         |name: &String| names.callers.get(name.as_str()).copied().with_context(|| format!("no caller `{name}`"));
     let allowed: Box<[usize]> = forward.callers.iter().map(caller).collect::<anyhow::Result<_>>()?;
-    let is_anonymous =
-        |at: &usize| config.callers.get(*at).is_some_and(|c| matches!(c.kind, model::CallerKind::Anonymous));
     let header_name = |name: &String| {
         HeaderName::from_bytes(name.as_bytes()).with_context(|| format!("`{name}` is not a field name"))
     };
@@ -439,7 +464,6 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
         .with_context(|| format!("no endpoint `{}`", forward.endpoint))?;
     Ok(Forward {
         callers: CallerPolicy {
-            anonymous: allowed.iter().position(is_anonymous),
             allowed,
             headers: forward
                 .caller_headers
@@ -485,13 +509,16 @@ fn special(allowed: model::PathChars) -> Special {
     parts.into_iter().filter(|(on, _)| *on).fold(Special::NONE, |all, (_, one)| all.with(one))
 }
 
-fn caller_keys(config: &Config) -> impl Iterator<Item = KeyEntry> {
+fn caller_keys(config: &Config) -> impl Iterator<Item = ([u8; 32], KeyGrant)> {
     config.callers.iter().enumerate().flat_map(|(caller, entry)| {
         let keys: &[model::CallerKey] = match &entry.kind {
             model::CallerKind::Keys(keys) => keys,
-            model::CallerKind::Anonymous => &[],
+            model::CallerKind::Anonymous | model::CallerKind::Token(_) => &[],
         };
-        keys.iter().map(move |key| KeyEntry { sha256: key.sha256, caller, expires: key.expires })
+        keys.iter().map(move |key| {
+            let grant = KeyGrant { caller, name: None, not_before: 0, expires: key.expires.unwrap_or(u64::MAX) };
+            (key.sha256, grant)
+        })
     })
 }
 

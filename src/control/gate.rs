@@ -8,6 +8,7 @@ mod services;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -21,6 +22,7 @@ use super::{
     admin::report::{LastReload, ReloadError, ReloadErrorKind, ReloadReport, ReloadResult},
     changes,
     fingerprint::Fingerprints,
+    issuers::Following,
     listening::{self, ListenerKey, Sockets},
     memory::MemoryGauge,
     names::{Names, Resolve},
@@ -29,8 +31,10 @@ use super::{
     threads::{Death, SEEN_PATIENCE, Threads},
 };
 use crate::{
+    azure::http::Http,
     clock::{Clock, Moment},
-    config::model::{Config, Listener},
+    config::model::{Config, KeySource, Listener},
+    jwt::key_set::KeySet,
     proxy::{
         accept::WorkerHandle,
         worker::{Message, Shared},
@@ -66,6 +70,10 @@ pub struct Parts {
     pub logs: Option<LogControl>,
     /// For upstreams that are given by name.
     pub resolver: Arc<dyn Resolve>,
+    /// The way to the issuers of callers' tokens.
+    pub http: Http,
+    /// The state directory, where there is one that can be used.
+    pub state: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -84,6 +92,7 @@ pub struct Gate {
     publisher: tokio::sync::Mutex<Publisher>,
     source: Source,
     names: Mutex<Names>,
+    issuers: Mutex<Following>,
     /// For tasks that must not keep the gate alive.
     me: Weak<Self>,
     facts: Mutex<Facts>,
@@ -115,10 +124,17 @@ impl Gate {
     /// # Errors
     /// What could not be built or started.
     pub fn start(parts: Parts) -> anyhow::Result<(Arc<Self>, mpsc::UnboundedReceiver<Death>)> {
-        let Parts { config, source, sockets, clock, access, salt, logs, resolver } = parts;
+        let Parts { config, source, sockets, clock, access, salt, logs, resolver, http, state } = parts;
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
-        let publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
+        let mut publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
+        let issuers = Following::new(http, state);
+        let sources = publisher.issuers().sources();
+        for (source, _) in &sources {
+            if let Some(set) = issuers.kept().read(source) {
+                publisher.rekey(source, set);
+            }
+        }
         let shared = Shared {
             snapshots: Arc::clone(publisher.cell()),
             clock: clock.clone(),
@@ -141,6 +157,7 @@ impl Gate {
             publisher: tokio::sync::Mutex::new(publisher),
             source,
             names: Mutex::new(Names::new(resolver)),
+            issuers: Mutex::new(issuers),
             facts: Mutex::new(Facts {
                 config: Arc::new(config),
                 last_reload: None,
@@ -155,6 +172,7 @@ impl Gate {
             shared,
         });
         gate.follow_names();
+        gate.follow_issuers(sources);
         Ok((gate, deaths))
     }
 
@@ -191,6 +209,24 @@ impl Gate {
     /// A name could not be looked up.
     pub fn count_name_failure(&self, name: &str) {
         self.shared.metrics.name_failures.with_label_values(&[name]).inc();
+    }
+
+    /// Serves by the keys that an issuer publishes now. Whether they are others than before.
+    pub async fn adopt_issuer_keys(&self, source: &KeySource, set: KeySet) -> bool {
+        let adopted = self.publisher.lock().await.rekey(source, set).is_some();
+        if adopted {
+            publish::wake(&self.workers);
+        }
+        adopted
+    }
+
+    /// An issuer was asked for its keys.
+    pub fn count_issuer_refresh(&self, issuer: &str, result: &str) {
+        self.shared.metrics.issuer_refreshes.with_label_values(&[issuer, result]).inc();
+    }
+
+    fn follow_issuers(&self, sources: Vec<(KeySource, Arc<Notify>)>) {
+        self.issuers.lock().unwrap_or_else(PoisonError::into_inner).follow(sources, &self.me);
     }
 
     /// Looks after the names of the upstreams that are in force.
@@ -284,6 +320,7 @@ impl Gate {
             facts.config = Arc::new(config);
         }
         self.follow_names();
+        self.follow_issuers(publisher.issuers().sources());
         self.config_changed.notify_one();
         Ok(ReloadReport { generation, changed, warnings, drained: false })
     }

@@ -11,10 +11,11 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{build::Carried, descriptors::affordable};
+use super::{build::Carried, descriptors::affordable, issuers::known::Issuers};
 use crate::{
-    config::model::{Config, Listener},
+    config::model::{Config, KeySource, Listener},
     ids::{Generation, ListenerId},
+    jwt::key_set::KeySet,
     proxy::{
         accept::{Caps, WorkerHandle},
         worker::{Message, Seen},
@@ -104,6 +105,22 @@ impl Publisher {
             }
         }
         moved.then(|| self.store(next))
+    }
+
+    /// The issuers whose keys are looked after.
+    #[must_use]
+    pub const fn issuers(&self) -> &Issuers {
+        self.carried.issuers()
+    }
+
+    /// Publishes the keys of an issuer; none where that changes nothing.
+    pub fn rekey(&mut self, source: &KeySource, set: KeySet) -> Option<Generation> {
+        if !self.carried.issuers_mut().learn(source, set) {
+            return None;
+        }
+        let mut next = Snapshot::clone(&self.cell.load());
+        next.grounds = Arc::new(self.carried.issuers().grounds());
+        Some(self.store(next))
     }
 
     fn store(&mut self, mut snapshot: Snapshot) -> Generation {

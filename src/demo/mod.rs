@@ -15,6 +15,7 @@ use std::{
 use anyhow::Context;
 
 use crate::{
+    azure::http::{Attempts, Http, Proxies},
     clock::Clock,
     config::{
         self,
@@ -72,6 +73,8 @@ async fn tour() -> anyhow::Result<()> {
         salt: Salt::fresh().context("the system gives no randomness")?,
         logs: None,
         resolver: Arc::new(SystemNames),
+        http: Http::new(Proxies::none(), Clock::system(), Attempts::ONE),
+        state: None,
     };
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (gate, _deaths) = Gate::start(parts)?;

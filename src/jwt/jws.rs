@@ -93,6 +93,24 @@ impl<'t> Jws<'t> {
         self.typ.as_deref()
     }
 
+    /// `kid` of the header.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub(super) fn is_ed25519(&self) -> bool {
+        self.algorithm == Algorithm::EdDsa
+    }
+
+    pub(super) const fn signed(&self) -> &'t [u8] {
+        self.signed
+    }
+
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// Checks the signature. `issuer`: whose tokens the key must be for, where the set says that of its keys.
     ///
     /// # Errors

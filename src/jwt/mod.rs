@@ -2,15 +2,16 @@
 //!
 //! Two readers. [`jws`] is the strict one, for what callers send: a closed list of algorithms ([`algorithm`]) and the keys that an
 //! issuer publishes ([`key_set`]). [`Compact`] is the lenient one, for the embedded Azure, which takes what Microsoft's libraries
-//! send. Neither decides who is trusted, and until when. `jsonwebtoken` was not taken: it refuses the padding that one of those
-//! libraries leaves in its assertions, parses keys anew for each token, and passes over names that stand twice.
+//! send. Who is trusted, and until when, is said by [`terms`]. `jsonwebtoken` was not taken: it refuses the padding that one of
+//! those libraries leaves in its assertions, parses keys anew for each token, and passes over names that stand twice.
 
 pub mod algorithm;
-pub mod hmac;
+pub mod ed25519;
 pub mod jws;
 pub mod key_set;
 mod object;
 pub mod rsa;
+pub mod terms;
 
 use base64::{
     Engine,

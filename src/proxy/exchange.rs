@@ -155,6 +155,8 @@ pub struct Logged {
     pub path: Box<str>,
     /// Name of the caller, in the worker's memory.
     pub caller: Option<Rc<str>>,
+    /// What its credential says of it.
+    pub subject: Option<Box<str>>,
     /// The upstream that was asked last.
     pub upstream: Option<Rc<LocalBackend>>,
 }

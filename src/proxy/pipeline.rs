@@ -6,6 +6,7 @@ use http::Method;
 
 use super::{
     answer::Outcome,
+    auth::Reason,
     body::CallerBody,
     connection::Connection,
     decide::decide,
@@ -37,7 +38,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             worker.count_limit("memory");
             Err(Reject::Overloaded.into())
         }
-        Some(policy) => decide(&view.snapshot, policy, head, &survey, &connection.peer, tick),
+        Some(policy) => decide(&view.snapshot, policy, head, &survey, &connection.peer, worker.tokens(), tick),
         None => Err(Reject::Draining.into()),
     };
     let route = match &decision {
@@ -47,11 +48,14 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     let record = &exchange.0.record;
     record.meter.replace(listener.and_then(|at| worker.meter(&view, at, route.map(|route| route.index))));
     if view.snapshot.access != Access::Off {
-        let caller = decision.as_ref().ok().and_then(|plan| view.caller(plan.caller)).cloned();
+        let plan = decision.as_ref().ok();
+        let caller = plan.and_then(|plan| view.caller(plan.caller)).cloned();
+        let subject = plan.and_then(|plan| plan.subject.as_ref());
         record.logged.replace(Some(Logged {
             method: head.method.clone(),
             path: head.path().into(),
             caller,
+            subject: subject.map(|subject| subject.as_str().into()),
             upstream: None,
         }));
     }
@@ -63,7 +67,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
             match forwarding.run(&exchange.0, body).await {
                 Ok(reached) => reached.outcome(exchange),
-                Err(reject) => refuse(reject, manner(None), exchange),
+                Err(reject) => refuse(reject, None, manner(None), exchange),
             }
         }
         Err(refusal) => {
@@ -77,19 +81,22 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             }
             let lists = matches!(refusal.reject, Reject::MethodNotAllowed | Reject::LastHop);
             let allow = refusal.route.filter(|_| lists).map(|route| route.allow.clone());
-            refuse(refusal.reject, manner(allow), exchange)
+            if let Some(issuer) = refusal.renew.and_then(|at| view.snapshot.callers.get(at)?.proof.issuer()) {
+                issuer.notify_one();
+            }
+            refuse(refusal.reject, refusal.reason, manner(allow), exchange)
         }
     }
 }
 
-fn refuse(reject: Reject, manner: Manner, exchange: Watched) -> Outcome {
+fn refuse(reject: Reject, reason: Option<Reason>, manner: Manner, exchange: Watched) -> Outcome {
     let route = exchange.0.record.meter.borrow().as_ref().map(|meter| std::sync::Arc::clone(&meter.route));
     exchange
         .0
         .worker
         .metrics()
         .caller_rejections
-        .with_label_values(&[route.as_deref().unwrap_or("none"), reject.code()])
+        .with_label_values(&[route.as_deref().unwrap_or("none"), reason.map_or(reject.code(), Reason::label)])
         .inc();
     Outcome::Answer(respond(reject, manner, exchange))
 }

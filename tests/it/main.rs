@@ -30,5 +30,6 @@ mod streaming;
 mod tidy;
 mod timeouts;
 mod tls;
+mod tokens;
 mod uploads;
 mod websockets;

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use scoregate::{
+    azure::http::{Attempts, Http, Proxies},
     clock::Clock,
     config::model::*,
     control::{
@@ -169,6 +170,15 @@ impl TestGate {
     }
 
     pub fn start_by_name(config: Config, clock: Clock, resolver: Arc<dyn Resolve>) -> Self {
+        Self::start_whole(config, clock, resolver, None)
+    }
+
+    /// With a state directory.
+    pub fn start_in(config: Config, clock: Clock, state: &std::path::Path) -> Self {
+        Self::start_whole(config, clock, Arc::new(SystemNames), Some(state.to_owned()))
+    }
+
+    fn start_whole(config: Config, clock: Clock, resolver: Arc<dyn Resolve>, state: Option<PathBuf>) -> Self {
         let mut sockets = Sockets::default();
         sockets.bind(&config.listeners).unwrap();
         let log = Arc::<std::sync::Mutex<Vec<u8>>>::default();
@@ -184,6 +194,8 @@ impl TestGate {
             salt: Salt::fresh().unwrap(),
             logs: None,
             resolver,
+            http: Http::new(Proxies::none(), clock.clone(), Attempts::ONE),
+            state,
         };
         let (gate, _deaths) = Gate::start(parts).unwrap();
         Self { gate, clock, next, log, _access: handle }

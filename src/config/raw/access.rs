@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::List;
+use super::{List, tokens::Jwt};
 use crate::config::{
     text::Text,
     units::{Digest, Timestamp},
@@ -36,7 +36,7 @@ pub(crate) enum Caller {
     /// Anyone at all.
     Anonymous(AnonymousWord),
     /// As described.
-    Table(CallerTable),
+    Table(Box<CallerTable>),
 }
 
 /// `anonymous`
@@ -50,13 +50,15 @@ pub(crate) enum AnonymousWord {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "oneOf" = [{ "required": ["keys"] }, { "required": ["anonymous"] }],
-    "x-later" = ["jwt", "mtls", "service", "revoke", "evict_after", "limits"],
+    "oneOf" = [{ "required": ["keys"] }, { "required": ["jwt"] }, { "required": ["anonymous"] }],
+    "x-later" = ["mtls", "service", "revoke", "evict_after", "limits"],
 ))]
 pub(crate) struct CallerTable {
     /// Keys that it may show; each of them lets it in.
     #[schemars(length(min = 1))]
     pub(crate) keys: Option<List<CallerKey>>,
+    /// Tokens of an issuer, which it shows as a bearer's.
+    pub(crate) jwt: Option<Jwt>,
     /// Anyone at all, with a word on how far.
     pub(crate) anonymous: Option<Anonymous>,
 }

@@ -13,6 +13,7 @@ mod endpoints;
 mod listeners;
 mod routes;
 mod settings;
+mod tokens;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -32,6 +33,7 @@ pub(crate) use self::{
     listeners::{Admin, AdminTls, ClientAuthWord, Listener, ListenerTls, Protocol},
     routes::{CallerHeaderWord, Match, PathChar, Route},
     settings::{Access, Health, Level, Limits, Log, LogFormat, Readiness, ReadinessWord, Timeouts, Workers},
+    tokens::{AlgorithmWord, ClaimValue, Jwt, OneOrMore},
 };
 
 /// A list; an item that is faulty is `None`, so that the others keep their index.

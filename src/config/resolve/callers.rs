@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::UNIX_EPOCH};
 use super::{
     context::{Context, items},
     secrets::{self, Source},
+    tokens,
 };
 use crate::{
     config::{
@@ -25,17 +26,25 @@ pub(super) fn callers(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Caller> {
     callers
         .map(|(name, caller)| {
             let kind = match caller {
-                raw::Caller::Table(raw::CallerTable { keys: Some(list), .. }) => {
-                    let keys = items(Some(list), &path.key(name).key("keys"));
-                    CallerKind::Keys(
-                        keys.into_iter().filter_map(|(path, raw)| key(cx, raw, &path, &mut seen)).collect(),
-                    )
-                }
-                raw::Caller::Table(_) | raw::Caller::Anonymous(_) => CallerKind::Anonymous,
+                raw::Caller::Anonymous(_) => CallerKind::Anonymous,
+                raw::Caller::Table(table) => kind(cx, table, &path.key(name), &mut seen),
             };
             Caller { name: name.clone(), kind }
         })
         .collect()
+}
+
+fn kind(cx: &mut Context<'_>, table: &raw::CallerTable, path: &KeyPath, seen: &mut Seen) -> CallerKind {
+    if let Some(list) = &table.keys {
+        let keys = items(Some(list), &path.key("keys"));
+        return CallerKind::Keys(keys.into_iter().filter_map(|(path, raw)| key(cx, raw, &path, seen)).collect());
+    }
+    if let Some(jwt) = &table.jwt {
+        // What is wrong was said; a caller without keys lets nobody in.
+        return tokens::tokens(cx, jwt, &path.key("jwt"))
+            .map_or_else(|| CallerKind::Keys(Vec::new()), |tokens| CallerKind::Token(Box::new(tokens)));
+    }
+    CallerKind::Anonymous
 }
 
 fn key(cx: &mut Context<'_>, raw: &raw::CallerKey, path: &KeyPath, seen: &mut Seen) -> Option<CallerKey> {

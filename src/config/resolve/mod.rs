@@ -13,6 +13,7 @@ mod routes;
 mod secrets;
 mod settings;
 mod tls;
+mod tokens;
 mod workspaces;
 
 use std::path::{Path, PathBuf};
