@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use rustls_pki_types::CertificateRevocationListDer;
+
 use crate::{
     azure::{
         identity::Identity,
@@ -20,6 +22,7 @@ use crate::{
     },
     clock::Moment,
     jwt::{key_set::KeySet, terms::Terms},
+    san::SanPattern,
     secret::Secret,
 };
 
@@ -147,6 +150,8 @@ pub struct ListenerTls {
     pub certificates: Vec<Certificate>,
     /// CAs for client certificates.
     pub client_ca: Option<Arc<rustls::RootCertStore>>,
+    /// What those CAs took back (RFC 5280 section 5).
+    pub client_crl: Vec<CertificateRevocationListDer<'static>>,
     /// Whether client certificates are asked for.
     pub client_auth: ClientAuth,
 }
@@ -348,6 +353,17 @@ pub enum CallerKind {
     Keys(Vec<CallerKey>),
     /// A token of an issuer.
     Token(Box<TokenCaller>),
+    /// A client certificate.
+    Certificate(CertificateRules),
+}
+
+/// Which client certificates are one caller's.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct CertificateRules {
+    /// Names, one of which it must have.
+    pub names: Box<[SanPattern]>,
+    /// SHA-256 of certificates.
+    pub fingerprints: Box<[[u8; 32]]>,
 }
 
 /// A live key of a caller.
@@ -355,8 +371,20 @@ pub enum CallerKind {
 pub struct CallerKey {
     /// SHA-256 of the key.
     pub sha256: [u8; 32],
-    /// Unix seconds after which it is refused.
+    /// What it is called in logs.
+    pub name: Option<Box<str>>,
+    /// Unix seconds before which it is refused.
+    pub not_before: Option<u64>,
+    /// Unix seconds from which it is refused.
     pub expires: Option<u64>,
+}
+
+impl CallerKey {
+    /// A key without a name that is always good.
+    #[must_use]
+    pub const fn new(sha256: [u8; 32]) -> Self {
+        Self { sha256, name: None, not_before: None, expires: None }
+    }
 }
 
 /// A caller that shows tokens of an issuer.

@@ -13,6 +13,8 @@ use super::model::{
 use crate::azure::{identity::Identity, service::Auth};
 
 const HIDDEN: &str = "[redacted]";
+/// Keys of one caller that are listed.
+const MOST_KEYS: usize = 100;
 
 /// A configuration without its secrets.
 #[must_use]
@@ -50,7 +52,11 @@ pub fn redacted(config: &Config) -> Value {
                     IssuerKeys::File(_) => None,
                 },
             } }),
-            CallerKind::Keys(keys) => json!({ "keys": keys.iter().map(|key| json!({ "expires_unix": key.expires })).collect::<Vec<_>>() }),
+            CallerKind::Certificate(rules) => json!({ "mtls": {
+                "san": rules.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "fingerprints": rules.fingerprints.len(),
+            } }),
+            CallerKind::Keys(keys) => json!({ "keys": keys.iter().take(MOST_KEYS).map(|key| json!({ "name": key.name, "not_before_unix": key.not_before, "expires_unix": key.expires })).collect::<Vec<_>>(), "count": keys.len() }),
         }))),
         "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
         "readiness": match &config.readiness {

@@ -78,8 +78,8 @@ impl fmt::Debug for SecretFile {
 pub struct RealFiles;
 
 impl RealFiles {
-    /// More than a thousand certificates; a mistyped path such as `/dev/zero` must not fill the memory.
-    const LARGEST: u64 = 4 << 20;
+    /// More than a hundred thousand digests of keys; a mistyped path such as `/dev/zero` must not fill the memory.
+    const LARGEST: u64 = 16 << 20;
 }
 
 impl Files for RealFiles {
@@ -87,7 +87,7 @@ impl Files for RealFiles {
         let mut bytes = Vec::new();
         let read = File::open(path)?.take(Self::LARGEST + 1).read_to_end(&mut bytes)?;
         if read as u64 > Self::LARGEST {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB"));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
         }
         Ok(bytes)
     }
@@ -158,6 +158,6 @@ mod tests {
 
     #[test]
     fn endless_files_are_refused() {
-        assert_eq!(RealFiles.read(Path::new("/dev/zero")).unwrap_err().to_string(), "larger than 4 MiB");
+        assert_eq!(RealFiles.read(Path::new("/dev/zero")).unwrap_err().to_string(), "larger than 16 MiB");
     }
 }

@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::{ServerName, TrustAnchor};
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::{CertificateRevocationListDer, ServerName, TrustAnchor};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -20,9 +21,12 @@ use super::{
 };
 use crate::{
     config::model::{self, Config},
-    ids::{BackendId, EndpointId, Generation, ListenerId, ValueId},
+    ids::{BackendId, ClientTrustId, EndpointId, Generation, ListenerId, ValueId},
     proxy::{
-        auth::{CallerEntry, CallerPolicy, CredentialHeader, KeyGrant, Proof},
+        auth::{
+            CallerEntry, CallerPolicy, CredentialHeader, KeyGrant, Proof,
+            certificate::{CertificateRules, ClientTrust},
+        },
         path::Special,
         route::{Action, Forward, PathMatch, Rewrite, Route, RouteTable},
         tls::CertificatesByName,
@@ -49,8 +53,15 @@ pub struct Carried {
 /// A listener's identity, and its TLS with what decides whether that is still the same.
 type CarriedListener = (ListenerId, Option<TlsKey>, Option<ServerTls>);
 
-/// How a listener shakes hands, and which certificate a name gets.
-type ServerTls = (Arc<rustls::ServerConfig>, Arc<CertificatesByName>);
+/// How a listener shakes hands.
+#[derive(Debug, Clone)]
+struct ServerTls {
+    config: Arc<rustls::ServerConfig>,
+    /// Which certificate a name gets.
+    by_name: Arc<CertificatesByName>,
+    /// Whose client certificates are believed.
+    trust: Option<Arc<ClientTrust>>,
+}
 
 /// Everything that decides whether two configurations mean the same connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,6 +83,7 @@ struct TlsKey {
     client_auth: model::ClientAuth,
     /// Sessions are resumed with the client chain of their ticket, so other CAs mean another configuration, other ticket keys.
     client_ca: Option<Vec<TrustAnchor<'static>>>,
+    client_crl: Vec<CertificateRevocationListDer<'static>>,
     h1: bool,
     h2: bool,
 }
@@ -146,6 +158,10 @@ impl Carried {
         let proof = match (&caller.kind, rules) {
             (model::CallerKind::Anonymous, _) => Proof::Anonymous,
             (_, Some(rules)) => Proof::Token(rules),
+            (model::CallerKind::Certificate(rules), None) => Proof::Certificate(CertificateRules {
+                names: rules.names.clone(),
+                fingerprints: rules.fingerprints.clone(),
+            }),
             (model::CallerKind::Keys(_) | model::CallerKind::Token(_), None) => Proof::Keys,
         };
         CallerEntry { name: caller.name.as_str().into(), proof }
@@ -190,6 +206,7 @@ impl Carried {
             certificates: tls.certificates.iter().map(|certificate| certificate.digest).collect(),
             client_auth: tls.client_auth,
             client_ca: tls.client_ca.as_ref().map(|roots| roots.roots.clone()),
+            client_crl: tls.client_crl.clone(),
             h1: listener.h1,
             h2: listener.h2,
         });
@@ -203,14 +220,15 @@ impl Carried {
         };
         self.listeners.insert(key, (id, tls_key, tls.clone()));
         let several = listener.tls.as_ref().is_some_and(|tls| tls.certificates.len() > 1);
+        let client_trust = tls.as_ref().and_then(|tls| tls.trust.clone());
         Ok(Arc::new(ListenerPolicy {
             id,
             name: listener.name.as_str().into(),
             h1: listener.h1,
             h2: listener.h2,
-            certificates: tls.as_ref().map(|(_, by_name)| Arc::clone(by_name)).filter(|_| several),
-            tls: tls.map(|(config, _)| config),
-            client_trust: None,
+            certificates: tls.as_ref().map(|tls| Arc::clone(&tls.by_name)).filter(|_| several),
+            tls: tls.map(|tls| tls.config),
+            client_trust,
             hosts: listener.hosts.iter().map(|host| host.as_str().into()).collect(),
             trusted_proxies: listener
                 .trusted_proxies
@@ -382,20 +400,22 @@ fn server_tls(listener: &model::Listener, tls: &model::ListenerTls) -> anyhow::R
     let named = tls.certificates.iter().map(|certificate| (certificate.names.clone(), Arc::clone(&certificate.key)));
     let by_name = Arc::new(CertificatesByName::new(named));
     let builder = rustls::ServerConfig::builder();
-    let builder = match (tls.client_auth, &tls.client_ca) {
-        (model::ClientAuth::Off, _) | (_, None) => builder.with_no_client_auth(),
+    let (builder, trust) = match (tls.client_auth, &tls.client_ca) {
+        (model::ClientAuth::Off, _) | (_, None) => (builder.with_no_client_auth(), None),
         (demand, Some(roots)) => {
-            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::clone(roots));
+            let verifier = WebPkiClientVerifier::builder(Arc::clone(roots)).with_crls(tls.client_crl.iter().cloned());
             let verifier =
                 if demand == model::ClientAuth::Optional { verifier.allow_unauthenticated() } else { verifier };
-            builder.with_client_cert_verifier(verifier.build().context("`client_ca` cannot be used")?)
+            let verifier = verifier.build().context("`client_ca` or `client_crl` cannot be used")?;
+            let trust = ClientTrust { id: ClientTrustId::fresh(), verifier: Arc::clone(&verifier) };
+            (builder.with_client_cert_verifier(verifier), Some(Arc::new(trust)))
         }
     };
     let mut config = builder.with_cert_resolver(Arc::<CertificatesByName>::clone(&by_name));
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().context("no session tickets")?;
     let offered = [(listener.h2, &b"h2"[..]), (listener.h1, b"http/1.1")];
     config.alpn_protocols = offered.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
-    Ok((Arc::new(config), by_name))
+    Ok(ServerTls { config: Arc::new(config), by_name, trust })
 }
 
 fn server_name(connect: &model::UpstreamConnect, url: &model::UpstreamUrl) -> anyhow::Result<ServerName<'static>> {
@@ -513,10 +533,11 @@ fn caller_keys(config: &Config) -> impl Iterator<Item = ([u8; 32], KeyGrant)> {
     config.callers.iter().enumerate().flat_map(|(caller, entry)| {
         let keys: &[model::CallerKey] = match &entry.kind {
             model::CallerKind::Keys(keys) => keys,
-            model::CallerKind::Anonymous | model::CallerKind::Token(_) => &[],
+            model::CallerKind::Anonymous | model::CallerKind::Token(_) | model::CallerKind::Certificate(_) => &[],
         };
         keys.iter().map(move |key| {
-            let grant = KeyGrant { caller, name: None, not_before: 0, expires: key.expires.unwrap_or(u64::MAX) };
+            let (not_before, expires) = (key.not_before.unwrap_or(0), key.expires.unwrap_or(u64::MAX));
+            let grant = KeyGrant { caller, name: key.name.clone(), not_before, expires };
             (key.sha256, grant)
         })
     })

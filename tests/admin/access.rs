@@ -163,7 +163,7 @@ impl Pki {
 
     fn server(&self) -> ListenerTls {
         let certificates = vec![self.certificate.clone()];
-        ListenerTls { certificates, client_ca: None, client_auth: ClientAuth::Off }
+        ListenerTls { certificates, client_ca: None, client_crl: Vec::new(), client_auth: ClientAuth::Off }
     }
 
     async fn ask(&self, running: &Running, ask: Ask) -> Answer {

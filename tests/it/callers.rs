@@ -23,7 +23,8 @@ fn without_key(path: &str) -> http::Request<client::AnyBody> {
 }
 
 fn keys(name: &str, keys: &[(&str, Option<u64>)]) -> Caller {
-    let keys = keys.iter().map(|(key, expires)| CallerKey { sha256: sha256(key.as_bytes()), expires: *expires });
+    let keys =
+        keys.iter().map(|(key, expires)| CallerKey { expires: *expires, ..CallerKey::new(sha256(key.as_bytes())) });
     Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()) }
 }
 

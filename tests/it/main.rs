@@ -13,6 +13,7 @@ mod support;
 
 mod answers;
 mod callers;
+mod certificates;
 mod drain;
 mod expecting;
 mod headers;

@@ -42,7 +42,7 @@ pub fn config(upstream: SocketAddr) -> Config {
         callers: vec![
             Caller {
                 name: "team-a".into(),
-                kind: CallerKind::Keys(vec![CallerKey { sha256: sha256(CALLER_KEY.as_bytes()), expires: None }]),
+                kind: CallerKind::Keys(vec![CallerKey::new(sha256(CALLER_KEY.as_bytes()))]),
             },
             Caller { name: "anyone".into(), kind: CallerKind::Anonymous },
         ],

@@ -22,6 +22,7 @@ use super::{
     model::{ListenAddress, UpstreamUrl},
     units::{Digest, Pause, Size, Span, Timestamp},
 };
+use crate::san::SanPattern;
 
 /// A scalar that is more than any text.
 pub(crate) trait Syntax: Sized {
@@ -115,12 +116,24 @@ const CHECKS: &[Check] = &[
     check::<AttachHeader>(),
     check::<AttachPrefix>(),
     check::<PlainHeader>(),
+    check::<SanPattern>(),
     check::<Digest>(),
     check::<Timestamp>(),
     check::<Size>(),
     check::<Span>(),
     check::<Pause>(),
 ];
+
+/// A name of client certificates.
+impl Syntax for SanPattern {
+    const FORMAT: &'static str = "san";
+    const EXPECTED: &'static str = "a name such as `client.example`, `*.clients.example` or `spiffe://domain/path/*`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        Self::parse(text)
+            .ok_or_else(|| Complaint::hint("`*` stands for a whole label or segment, never in a trust domain"))
+    }
+}
 
 /// What people call a listener, endpoint, caller or route. It stands in metrics, logs, URLs of the admin API and headers.
 pub(crate) struct Name(pub(crate) String);
