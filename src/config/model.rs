@@ -13,6 +13,8 @@ use std::{
 
 use rustls_pki_types::CertificateRevocationListDer;
 
+pub use crate::proxy::limit::Allowed as CallLimits;
+
 use crate::{
     azure::{
         identity::Identity,
@@ -342,6 +344,8 @@ pub struct Caller {
     pub name: String,
     /// How it proves who it is.
     pub kind: CallerKind,
+    /// How much it may ask.
+    pub limits: Option<CallLimits>,
 }
 
 /// How a caller proves who it is.
@@ -497,6 +501,8 @@ pub struct Forward {
     pub identity_header: Option<String>,
     /// Headers a caller may show its key in. Default `authorization` alone.
     pub caller_headers: Vec<CallerHeader>,
+    /// How much it is asked.
+    pub limits: Option<CallLimits>,
     /// Whole request, up to the response head. `None` = `timeouts.request`.
     pub timeout: Option<Duration>,
     /// Largest request body. `None` = `limits.body`.

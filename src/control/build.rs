@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use super::{
     issuers::known::Issuers,
     listening::{self, ListenerKey},
+    quotas::ByName,
 };
 use crate::{
     config::model::{self, Config},
@@ -27,6 +28,7 @@ use crate::{
             CallerEntry, CallerPolicy, CredentialHeader, KeyGrant, Proof,
             certificate::{CertificateRules, ClientTrust},
         },
+        limit::Limiter,
         path::Special,
         route::{Action, Forward, PathMatch, Rewrite, Route, RouteTable},
         tls::CertificatesByName,
@@ -45,6 +47,8 @@ pub struct Carried {
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
     listeners: HashMap<ListenerKey, CarriedListener>,
     issuers: Issuers,
+    /// By `caller NAME` and `route NAME`.
+    limits: HashMap<String, Arc<Limiter>>,
     /// What upstreams' names lead to, as far as they were looked up.
     names: HashMap<String, Vec<IpAddr>>,
     roots: Option<Arc<rustls::RootCertStore>>,
@@ -114,7 +118,15 @@ impl Carried {
                 model::PathMatch::Exact(path) => PathMatch::Exact(path.clone()),
                 model::PathMatch::Prefix(prefix) => PathMatch::Prefix(prefix.clone()),
             };
-            let built = build_route(config, &names, index, route).with_context(|| format!("route `{}`", route.name))?;
+            let limits = match &route.action {
+                model::Action::Forward(forward) => {
+                    let name = format!("route {}", route.name);
+                    next.limits(self, name, forward.limits.as_ref(), forward.callers.len())
+                }
+                model::Action::Deny => None,
+            };
+            let built =
+                build_route(config, &names, index, route, limits).with_context(|| format!("route `{}`", route.name))?;
             routes.insert(&route.host, &path, built);
         }
         let snapshot = Snapshot {
@@ -153,6 +165,30 @@ impl Carried {
         &mut self.issuers
     }
 
+    /// What is limited.
+    #[must_use]
+    pub fn quotas(&self) -> ByName {
+        let limited = self.limits.iter().filter(|(_, limits)| limits.quota().is_some());
+        limited.map(|(name, limits)| (name.clone(), Arc::clone(limits))).collect()
+    }
+
+    /// The limits of a caller or route. What has been used and is in flight is carried over, whatever changed.
+    fn limits(
+        &mut self,
+        before: &Self,
+        name: String,
+        allowed: Option<&model::CallLimits>,
+        callers: usize,
+    ) -> Option<Arc<Limiter>> {
+        let allowed = allowed?;
+        let known = before.limits.get(&name);
+        let limits = known
+            .filter(|known| known.are(allowed, callers))
+            .map_or_else(|| Arc::new(Limiter::new(allowed.clone(), callers, known.map(|known| &**known))), Arc::clone);
+        self.limits.insert(name, Arc::clone(&limits));
+        Some(limits)
+    }
+
     fn caller(&mut self, before: &Self, caller: &model::Caller) -> CallerEntry {
         let rules = self.issuers.add(&before.issuers, &caller.name, &caller.kind);
         let proof = match (&caller.kind, rules) {
@@ -164,7 +200,8 @@ impl Carried {
             }),
             (model::CallerKind::Keys(_) | model::CallerKind::Token(_), None) => Proof::Keys,
         };
-        CallerEntry { name: caller.name.as_str().into(), proof }
+        let limits = self.limits(before, format!("caller {}", caller.name), caller.limits.as_ref(), 1);
+        CallerEntry { name: caller.name.as_str().into(), proof, limits }
     }
 
     /// Notes what a name leads to.
@@ -449,7 +486,13 @@ impl<'c> Names<'c> {
     }
 }
 
-fn build_route(config: &Config, names: &Names<'_>, index: usize, route: &model::Route) -> anyhow::Result<Route> {
+fn build_route(
+    config: &Config,
+    names: &Names<'_>,
+    index: usize,
+    route: &model::Route,
+    limits: Option<Arc<Limiter>>,
+) -> anyhow::Result<Route> {
     let listener =
         |name: &String| names.listeners.get(name.as_str()).copied().with_context(|| format!("no listener `{name}`"));
     let allow = route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
@@ -465,7 +508,9 @@ fn build_route(config: &Config, names: &Names<'_>, index: usize, route: &model::
         matched: matched.into(),
         action: match &route.action {
             model::Action::Deny => Action::Deny,
-            model::Action::Forward(forward) => Action::Forward(Box::new(build_forward(config, names, forward)?)),
+            model::Action::Forward(forward) => {
+                Action::Forward(Box::new(Forward { limits, ..build_forward(config, names, forward)? }))
+            }
         },
     })
 }
@@ -499,6 +544,7 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
         attach: forward.attach,
         rewrite: rewrite(forward, config.endpoints.get(endpoint)),
         identity_header: forward.identity_header.as_ref().map(header_name).transpose()?,
+        limits: None,
         timeout: forward.timeout.unwrap_or(config.timeouts.request),
         body: forward.body.unwrap_or(config.limits.body),
         replay_body: forward.replay_body.unwrap_or(config.limits.replay_body),

@@ -27,6 +27,7 @@ use super::{
     memory::MemoryGauge,
     names::{Names, Resolve},
     publish::{self, Publisher},
+    quotas::{self, Quotas},
     state::Salt,
     threads::{Death, SEEN_PATIENCE, Threads},
 };
@@ -93,6 +94,7 @@ pub struct Gate {
     source: Source,
     names: Mutex<Names>,
     issuers: Mutex<Following>,
+    quotas: Mutex<Option<Quotas>>,
     /// For tasks that must not keep the gate alive.
     me: Weak<Self>,
     facts: Mutex<Facts>,
@@ -128,6 +130,7 @@ impl Gate {
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
         let mut publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
+        let quotas = state.clone().map(|dir| Quotas::resume(dir, &publisher.quotas()));
         let issuers = Following::new(http, state);
         let sources = publisher.issuers().sources();
         for (source, _) in &sources {
@@ -158,6 +161,7 @@ impl Gate {
             source,
             names: Mutex::new(Names::new(resolver)),
             issuers: Mutex::new(issuers),
+            quotas: Mutex::new(quotas),
             facts: Mutex::new(Facts {
                 config: Arc::new(config),
                 last_reload: None,
@@ -173,6 +177,7 @@ impl Gate {
         });
         gate.follow_names();
         gate.follow_issuers(sources);
+        tokio::spawn(Self::keep_quotas(Weak::clone(&gate.me)));
         Ok((gate, deaths))
     }
 
@@ -223,6 +228,28 @@ impl Gate {
     /// An issuer was asked for its keys.
     pub fn count_issuer_refresh(&self, issuer: &str, result: &str) {
         self.shared.metrics.issuer_refreshes.with_label_values(&[issuer, result]).inc();
+    }
+
+    /// Writes what was used of the day's requests, every few seconds, as long as the gate lives.
+    async fn keep_quotas(me: Weak<Self>) {
+        loop {
+            tokio::time::sleep(quotas::WRITTEN).await;
+            let Some(gate) = me.upgrade() else { return };
+            gate.write_quotas().await;
+        }
+    }
+
+    /// Writes what was used of the day's requests.
+    pub async fn write_quotas(self: Arc<Self>) {
+        let limits = self.publisher.lock().await.quotas();
+        let written = tokio::task::spawn_blocking(move || {
+            if let Some(quotas) = &mut *self.quotas.lock().unwrap_or_else(PoisonError::into_inner) {
+                quotas.write(&limits);
+            }
+        });
+        if let Err(panic) = written.await {
+            tracing::error!(%panic, "the quotas of today cannot be written");
+        }
     }
 
     fn follow_issuers(&self, sources: Vec<(KeySource, Arc<Notify>)>) {
@@ -384,6 +411,7 @@ impl Gate {
             tracing::warn!(connections = self.open_connections(), "drain time is over: the rest is dropped");
         }
         let _ = tokio::task::spawn_blocking(move || threads.stop()).await;
+        Arc::clone(self).write_quotas().await;
         tracing::info!("drained");
     }
 

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod names;
 pub mod notify;
 pub mod publish;
+pub mod quotas;
 pub mod random_key;
 pub mod state;
 pub mod threads;

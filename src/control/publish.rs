@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{build::Carried, descriptors::affordable, issuers::known::Issuers};
+use super::{build::Carried, descriptors::affordable, issuers::known::Issuers, quotas::ByName};
 use crate::{
     config::model::{Config, KeySource, Listener},
     ids::{Generation, ListenerId},
@@ -111,6 +111,12 @@ impl Publisher {
     #[must_use]
     pub const fn issuers(&self) -> &Issuers {
         self.carried.issuers()
+    }
+
+    /// Limits of which the day's requests are counted.
+    #[must_use]
+    pub fn quotas(&self) -> ByName {
+        self.carried.quotas()
     }
 
     /// Publishes the keys of an issuer; none where that changes nothing.

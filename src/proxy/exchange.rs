@@ -16,6 +16,7 @@ use super::{
     body::Upload,
     connection::Connection,
     headers::trace::RequestId,
+    limit::Held,
     reject::Reject,
     upstream::{admission::Place, pool::LocalBackend},
     worker::{RouteMeter, Worker},
@@ -110,6 +111,8 @@ pub struct Exchange {
     pub record: Record,
     /// The place among the endpoint's requests in flight; given back with the exchange.
     pub place: RefCell<Option<Place>>,
+    /// The caller's and the route's requests in flight that it is one of; given back with the exchange.
+    pub held: RefCell<Held>,
     deadlines: Deadlines,
     stage: Cell<Stage>,
     verdict: Cell<Option<Reject>>,
@@ -180,6 +183,7 @@ impl Exchange {
             reading: Pace::default(),
             record: Record::default(),
             place: RefCell::default(),
+            held: RefCell::default(),
             deadlines,
             stage: Cell::new(Stage::Awaiting { until: started + deadlines.request }),
             verdict: Cell::default(),

@@ -14,6 +14,7 @@ use super::{
     forward::Forwarding,
     head::RequestHead,
     headers::{survey::Survey, trace},
+    limit,
     reject::Reject,
     respond::{Manner, respond},
     worker::Worker,
@@ -28,7 +29,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     body.begin(head.version, &survey);
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
-    let manner = |allow| Manner { grpc: survey.is_grpc(), is_head: head.method == Method::HEAD, allow };
+    let manner = |allow| Manner { grpc: survey.is_grpc(), is_head: head.method == Method::HEAD, allow, limited: None };
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
     let retired = if listener.is_none() { worker.policy(connection.listener) } else { None };
@@ -62,6 +63,14 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
 
     match decision {
         Ok(plan) => {
+            match limit::admit(&view.snapshot, &plan, tick) {
+                Ok(held) => drop(exchange.0.held.replace(held)),
+                Err(limited) => {
+                    worker.count_limit(limited.kind.label());
+                    let manner = Manner { limited: Some(limited), ..manner(None) };
+                    return refuse(limited.reject(), None, manner, exchange);
+                }
+            }
             exchange.0.limit_request(plan.forward.timeout);
             let trusted = policy.is_some_and(|policy| policy.trusts(connection.remote.get()));
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };

@@ -420,6 +420,7 @@ impl Worker {
             upload.close(self);
         }
         drop(exchange.place.take());
+        drop(exchange.held.take());
         exchange.connection.request_ended();
         let _last = self.exchanges.borrow_mut().try_remove(exchange.slot.get());
         let record = &exchange.record;

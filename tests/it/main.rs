@@ -22,6 +22,7 @@ mod limits;
 mod listeners;
 mod names;
 mod pools;
+mod rates;
 mod regress;
 mod reload;
 mod resends;

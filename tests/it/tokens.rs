@@ -38,7 +38,11 @@ fn terms(audience: &str) -> Terms {
 }
 
 fn caller(name: &str, audience: &str, keys: IssuerKeys) -> Caller {
-    Caller { name: name.into(), kind: CallerKind::Token(Box::new(TokenCaller { terms: terms(audience), keys })) }
+    Caller {
+        name: name.into(),
+        kind: CallerKind::Token(Box::new(TokenCaller { terms: terms(audience), keys })),
+        limits: None,
+    }
 }
 
 fn in_file(keys: &[&Key]) -> IssuerKeys {
@@ -51,7 +55,7 @@ fn published(issuer: &Issuer) -> IssuerKeys {
 }
 
 fn claims(audience: &str) -> Value {
-    json!({ "iss": ISSUER, "aud": audience, "exp": ORIGIN + 1_000, "sub": "somebody" })
+    json!({ "iss": ISSUER, "aud": audience, "exp": ORIGIN + 1_000_000_000, "sub": "somebody" })
 }
 
 fn showing(token: &str) -> http::Request<client::AnyBody> {
@@ -186,8 +190,11 @@ async fn a_token_whose_key_left_the_set_is_refused_at_the_next_request_on_a_live
     }
     // Known again is good again, by a reload as well.
     issuer.publish(&[&new, &old]);
-    clock.advance(REFRESH);
-    eventually("the third keys", || refreshes(&gate) >= 3.0).await;
+    eventually("the third keys", || {
+        clock.advance(REFRESH);
+        refreshes(&gate) >= 3.0
+    })
+    .await;
     for caller in &mut both {
         assert!(is(&ask(caller, &by_old).await, OK));
     }
@@ -238,8 +245,11 @@ async fn an_issuer_that_is_down_or_talks_nonsense_shuts_nobody_out_not_even_at_a
         };
         eventually("kept", kept).await;
         issuer.answer(200, b"<html>");
-        clock.advance(REFRESH);
-        eventually("a bad answer", || gate.metric(&failed) >= 1.0).await;
+        eventually("a bad answer", || {
+            clock.advance(REFRESH);
+            gate.metric(&failed) >= 1.0
+        })
+        .await;
         let mut caller = Client::connect("h2", gate.address("public")).await;
         assert!(is(&ask(&mut caller, &token).await, OK));
     }

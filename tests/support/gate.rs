@@ -43,8 +43,9 @@ pub fn config(upstream: SocketAddr) -> Config {
             Caller {
                 name: "team-a".into(),
                 kind: CallerKind::Keys(vec![CallerKey::new(sha256(CALLER_KEY.as_bytes()))]),
+                limits: None,
             },
-            Caller { name: "anyone".into(), kind: CallerKind::Anonymous },
+            Caller { name: "anyone".into(), kind: CallerKind::Anonymous, limits: None },
         ],
         routes: vec![route("/", "iris", &["team-a"])],
         readiness: Readiness::All,
@@ -120,6 +121,7 @@ pub fn forward(endpoint: &str, callers: &[&str]) -> Forward {
         rewrite_prefix: None,
         identity_header: None,
         caller_headers: vec![CallerHeader::Authorization, CallerHeader::XApiKey],
+        limits: None,
         timeout: None,
         body: None,
         replay_body: None,

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{List, tokens::Jwt};
+use super::{List, limits::CallLimits, tokens::Jwt};
 use crate::{
     config::{
         text::{Name, Text},
@@ -54,7 +54,7 @@ pub(crate) enum AnonymousWord {
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [{ "required": ["keys"] }, { "required": ["jwt"] }, { "required": ["mtls"] }, { "required": ["anonymous"] }],
-    "x-later" = ["service", "revoke", "evict_after", "limits"],
+    "x-later" = ["service", "revoke", "evict_after"],
 ))]
 pub(crate) struct CallerTable {
     /// Keys that it may show; each of them lets it in.
@@ -66,6 +66,8 @@ pub(crate) struct CallerTable {
     pub(crate) mtls: Option<Mtls>,
     /// Anyone at all, with a word on how far.
     pub(crate) anonymous: Option<Anonymous>,
+    /// How much it may ask, over all routes and however many keys or tokens it has. Default: any amount.
+    pub(crate) limits: Option<CallLimits>,
 }
 
 /// Client certificates that let a caller in: of an authority that the listener believes, not revoked, with one of these names or

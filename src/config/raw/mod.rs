@@ -10,6 +10,7 @@
 mod access;
 mod azure;
 mod endpoints;
+mod limits;
 mod listeners;
 mod routes;
 mod settings;
@@ -30,6 +31,7 @@ pub(crate) use self::{
         Active, AuthWord, Endpoint, OnOff, Plaintext, Service, ServiceKindWord, UpstreamOptions, UpstreamProtocolWord,
         UpstreamTls,
     },
+    limits::CallLimits,
     listeners::{Admin, AdminTls, ClientAuthWord, Listener, ListenerTls, Protocol},
     routes::{CallerHeaderWord, Match, PathChar, Route},
     settings::{Access, Health, Level, Limits, Log, LogFormat, Readiness, ReadinessWord, Timeouts, Workers},

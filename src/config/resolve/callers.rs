@@ -4,6 +4,7 @@ use std::{collections::HashMap, time::UNIX_EPOCH};
 
 use super::{
     context::{Context, items, sound},
+    limits,
     secrets::{self, Source},
     tokens,
 };
@@ -29,11 +30,15 @@ pub(super) fn callers(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Caller> {
     let callers = raw.callers.iter().flatten().filter_map(|(name, caller)| Some((name, caller.as_ref()?)));
     callers
         .map(|(name, caller)| {
+            let mut limits = None;
             let kind = match caller {
                 raw::Caller::Anonymous(_) => CallerKind::Anonymous,
-                raw::Caller::Table(table) => kind(cx, table, &path.key(name), &mut seen),
+                raw::Caller::Table(table) => {
+                    limits = limits::limits(cx, table.limits.as_ref(), &path.key(name));
+                    kind(cx, table, &path.key(name), &mut seen)
+                }
             };
-            Caller { name: name.clone(), kind }
+            Caller { name: name.clone(), kind, limits }
         })
         .collect()
 }

@@ -8,6 +8,7 @@ mod callers;
 mod context;
 mod endpoints;
 mod identities;
+mod limits;
 mod listeners;
 mod routes;
 mod secrets;

@@ -20,7 +20,7 @@ pub(crate) use self::{
 };
 use super::{
     model::{ListenAddress, UpstreamUrl},
-    units::{Digest, Pause, Size, Span, Timestamp},
+    units::{Daily, Digest, Frequency, Pause, Size, Span, Timestamp},
 };
 use crate::san::SanPattern;
 
@@ -122,6 +122,8 @@ const CHECKS: &[Check] = &[
     check::<Size>(),
     check::<Span>(),
     check::<Pause>(),
+    check::<Frequency>(),
+    check::<Daily>(),
 ];
 
 /// A name of client certificates.

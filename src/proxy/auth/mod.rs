@@ -24,7 +24,7 @@ use self::{
     token::{IssuerKeys, TokenRules},
     token_cache::TokenCache,
 };
-use super::{headers::survey::Survey, peer::Peer, reject::Reject};
+use super::{headers::survey::Survey, limit::Limiter, peer::Peer, reject::Reject};
 use crate::{clock::Tick, snapshot::Snapshot};
 
 /// Proof that a request was let in, and as whom: the position of the caller in the snapshot.
@@ -46,6 +46,8 @@ pub struct CallerEntry {
     pub name: Box<str>,
     /// How it proves who it is.
     pub proof: Proof,
+    /// How much it may ask.
+    pub limits: Option<Arc<Limiter>>,
 }
 
 /// How a caller proves who it is.

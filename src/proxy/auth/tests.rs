@@ -24,7 +24,7 @@ fn snapshot() -> Snapshot {
         (sha256(b"key-a-new"), grant(TEAM_A, 1_000, u64::MAX)),
         (sha256(b"key-b"), grant(TEAM_B, 0, u64::MAX)),
     ];
-    let entry = |name: &str, proof| CallerEntry { name: name.into(), proof };
+    let entry = |name: &str, proof| CallerEntry { name: name.into(), proof, limits: None };
     let second = Duration::from_secs(1);
     Snapshot {
         generation: 1,
