@@ -26,6 +26,7 @@ use crate::{
     jwt::{key_set::KeySet, terms::Terms},
     san::SanPattern,
     secret::Secret,
+    service_auth::{AuthMode, ServiceKind},
 };
 
 /// A whole configuration.
@@ -359,6 +360,8 @@ pub enum CallerKind {
     Token(Box<TokenCaller>),
     /// A client certificate.
     Certificate(CertificateRules),
+    /// What a service that scoregate plays has handed out.
+    Service(Box<ServiceCaller>),
 }
 
 /// Which client certificates are one caller's.
@@ -368,6 +371,23 @@ pub struct CertificateRules {
     pub names: Box<[SanPattern]>,
     /// SHA-256 of certificates.
     pub fingerprints: Box<[[u8; 32]]>,
+}
+
+/// A version 1 web service of Azure's that scoregate plays in front of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceCaller {
+    /// What it is.
+    pub kind: ServiceKind,
+    /// What it asks of callers.
+    pub auth: AuthMode,
+    /// What values of its keys are sealed with, so that they can be listed.
+    pub seal_key: Option<Secret>,
+    /// Who may list and regenerate its keys and fetch its tokens, and how they prove it.
+    pub managers: Option<Box<TokenCaller>>,
+    /// How long its tokens live.
+    pub token_lifetime: Duration,
+    /// Where it is called, for whoever asks.
+    pub scoring_uri: Option<String>,
 }
 
 /// A live key of a caller.
@@ -392,7 +412,7 @@ impl CallerKey {
 }
 
 /// A caller that shows tokens of an issuer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenCaller {
     /// What they must be.
     pub terms: Terms,
@@ -401,7 +421,7 @@ pub struct TokenCaller {
 }
 
 /// Where the keys of an issuer are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IssuerKeys {
     /// They were in a file.
     File(Arc<KeySet>),

@@ -175,6 +175,14 @@ fn caller(caller: &Caller) -> Value {
             "san": rules.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "fingerprints": rules.fingerprints.len(),
         } }),
+        CallerKind::Service(service) => json!({ "service": {
+            "kind": service.kind,
+            "auth": service.auth,
+            "seal_key": service.seal_key.as_ref().map(|_| HIDDEN),
+            "managers": service.managers.as_ref().map(|managers| &managers.terms.objects),
+            "token_lifetime": text(service.token_lifetime),
+            "scoring_uri": service.scoring_uri,
+        } }),
         CallerKind::Keys(keys) => json!({
             "keys": keys.iter().take(MOST_KEYS).map(key).collect::<Vec<_>>(),
             "count": keys.len(),

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use super::{
     issuers::known::Issuers,
     listening::{self, ListenerKey},
+    played::Faces,
     quotas::ByName,
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     ids::{BackendId, ClientTrustId, EndpointId, Generation, ListenerId, ValueId},
     proxy::{
         auth::{
-            CallerEntry, CallerPolicy, CredentialHeader, KeyGrant, Proof,
+            CallerEntry, CallerPolicy, CredentialHeader, Grounds, KeyGrant, Proof,
             certificate::{CertificateRules, ClientTrust},
         },
         limit::Limiter,
@@ -47,6 +48,10 @@ pub struct Carried {
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
     listeners: HashMap<ListenerKey, CarriedListener>,
     issuers: Issuers,
+    /// Services that are played, by name.
+    faces: Faces,
+    /// Names of callers that are such services, by position.
+    services: Vec<Option<String>>,
     /// By `caller NAME` and `route NAME`.
     limits: HashMap<String, Arc<Limiter>>,
     /// What upstreams' names lead to, as far as they were looked up.
@@ -98,7 +103,7 @@ impl Carried {
     /// # Errors
     /// Where a value that resolved cannot be used after all, naming it.
     pub fn build(&mut self, config: &Config, generation: Generation, workers: usize) -> anyhow::Result<Snapshot> {
-        let mut next = Self { roots: self.roots.clone(), ..Self::default() };
+        let mut next = Self { roots: self.roots.clone(), faces: self.faces.clone(), ..Self::default() };
         let listeners = config
             .listeners
             .iter()
@@ -134,7 +139,7 @@ impl Carried {
             routes: Arc::new(routes),
             keys: Arc::new(caller_keys(config).collect()),
             callers: config.callers.iter().map(|caller| next.caller(self, caller)).collect(),
-            grounds: Arc::new(next.issuers.grounds()),
+            grounds: Arc::new(next.grounds()),
             endpoints,
             listeners,
             stripped: stripped_headers(config)?,
@@ -165,6 +170,18 @@ impl Carried {
         &mut self.issuers
     }
 
+    /// What callers are judged by, besides the snapshot's own.
+    #[must_use]
+    pub fn grounds(&self) -> Grounds {
+        let face = |name: &Option<String>| self.faces.get(name.as_ref()?).cloned();
+        Grounds { issuers: self.issuers.keys(), services: self.services.iter().map(face).collect() }
+    }
+
+    /// Notes what callers of services that are played are judged by.
+    pub fn play(&mut self, faces: Faces) {
+        self.faces = faces;
+    }
+
     /// What is limited.
     #[must_use]
     pub fn quotas(&self) -> ByName {
@@ -193,6 +210,7 @@ impl Carried {
         let rules = self.issuers.add(&before.issuers, &caller.name, &caller.kind);
         let proof = match (&caller.kind, rules) {
             (model::CallerKind::Anonymous, _) => Proof::Anonymous,
+            (model::CallerKind::Service(_), managers) => Proof::Service { managers },
             (_, Some(rules)) => Proof::Token(rules),
             (model::CallerKind::Certificate(rules), None) => Proof::Certificate(CertificateRules {
                 names: rules.names.clone(),
@@ -200,6 +218,8 @@ impl Carried {
             }),
             (model::CallerKind::Keys(_) | model::CallerKind::Token(_), None) => Proof::Keys,
         };
+        let played = matches!(caller.kind, model::CallerKind::Service(_)).then(|| caller.name.clone());
+        self.services.push(played);
         let limits = self.limits(before, format!("caller {}", caller.name), caller.limits.as_ref(), 1);
         CallerEntry { name: caller.name.as_str().into(), proof, limits }
     }
@@ -579,7 +599,10 @@ fn caller_keys(config: &Config) -> impl Iterator<Item = ([u8; 32], KeyGrant)> {
     config.callers.iter().enumerate().flat_map(|(caller, entry)| {
         let keys: &[model::CallerKey] = match &entry.kind {
             model::CallerKind::Keys(keys) => keys,
-            model::CallerKind::Anonymous | model::CallerKind::Token(_) | model::CallerKind::Certificate(_) => &[],
+            model::CallerKind::Anonymous
+            | model::CallerKind::Token(_)
+            | model::CallerKind::Certificate(_)
+            | model::CallerKind::Service(_) => &[],
         };
         keys.iter().map(move |key| {
             let (not_before, expires) = (key.not_before.unwrap_or(0), key.expires.unwrap_or(u64::MAX));

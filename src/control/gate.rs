@@ -4,6 +4,7 @@
 //! fails the configuration in force stays whole.
 
 mod operations;
+mod played_services;
 mod services;
 
 use std::{
@@ -26,6 +27,7 @@ use super::{
     listening::{self, ListenerKey, Sockets},
     memory::MemoryGauge,
     names::{Names, Resolve},
+    played::Played,
     publish::{self, Publisher},
     quotas::{self, Quotas},
     state::Salt,
@@ -95,6 +97,8 @@ pub struct Gate {
     names: Mutex<Names>,
     issuers: Mutex<Following>,
     quotas: Mutex<Option<Quotas>>,
+    /// Locked after `publisher`, where both are.
+    played: Arc<tokio::sync::Mutex<Played>>,
     /// For tasks that must not keep the gate alive.
     me: Weak<Self>,
     facts: Mutex<Facts>,
@@ -130,6 +134,11 @@ impl Gate {
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
         let mut publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
+        let mut played = Played::new(state.clone());
+        let faces = played.adopt(&config, clock.unix_seconds())?;
+        if !faces.is_empty() {
+            publisher.replay(faces);
+        }
         let quotas = state.clone().map(|dir| Quotas::resume(dir, &publisher.quotas()));
         let issuers = Following::new(http, state);
         let sources = publisher.issuers().sources();
@@ -162,6 +171,7 @@ impl Gate {
             names: Mutex::new(Names::new(resolver)),
             issuers: Mutex::new(issuers),
             quotas: Mutex::new(quotas),
+            played: Arc::new(tokio::sync::Mutex::new(played)),
             facts: Mutex::new(Facts {
                 config: Arc::new(config),
                 last_reload: None,
@@ -178,6 +188,7 @@ impl Gate {
         gate.follow_names();
         gate.follow_issuers(sources);
         tokio::spawn(Self::keep_quotas(Weak::clone(&gate.me)));
+        tokio::spawn(Self::keep_signing(Weak::clone(&gate.me)));
         Ok((gate, deaths))
     }
 
@@ -326,11 +337,18 @@ impl Gate {
         }
         // What cannot be listened on leaves the configuration in force whole; what was bound for nothing is let go.
         let bound = self.sockets().bind(&config.listeners);
-        let published = bound.and_then(|()| publisher.publish(&config));
+        // Old services are played on until the new configuration is in force.
+        let published = match bound {
+            Ok(()) => self.play(publisher, &config).await.and_then(|()| publisher.publish(&config)),
+            Err(error) => Err(error),
+        };
         let generation = match published {
             Ok(generation) => generation,
             Err(error) => {
                 self.sockets().keep(&before.listeners);
+                if let Err(error) = self.play(publisher, &before).await {
+                    tracing::error!("services that were played before: {error:#}");
+                }
                 return Err(refused(vec![format!("{error:#}")]));
             }
         };

@@ -15,6 +15,7 @@ pub mod listening;
 pub mod memory;
 pub mod names;
 pub mod notify;
+pub mod played;
 pub mod publish;
 pub mod quotas;
 pub mod random_key;

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{build::Carried, descriptors::affordable, issuers::known::Issuers, quotas::ByName};
+use super::{build::Carried, descriptors::affordable, issuers::known::Issuers, played::Faces, quotas::ByName};
 use crate::{
     config::model::{Config, KeySource, Listener},
     ids::{Generation, ListenerId},
@@ -125,8 +125,21 @@ impl Publisher {
             return None;
         }
         let mut next = Snapshot::clone(&self.cell.load());
-        next.grounds = Arc::new(self.carried.issuers().grounds());
+        next.grounds = Arc::new(self.carried.grounds());
         Some(self.store(next))
+    }
+
+    /// Notes what callers of services that are played are judged by, for the next snapshot.
+    pub fn play(&mut self, faces: Faces) {
+        self.carried.play(faces);
+    }
+
+    /// Publishes what callers of services that are played are judged by.
+    pub fn replay(&mut self, faces: Faces) -> Generation {
+        self.carried.play(faces);
+        let mut next = Snapshot::clone(&self.cell.load());
+        next.grounds = Arc::new(self.carried.grounds());
+        self.store(next)
     }
 
     fn store(&mut self, mut snapshot: Snapshot) -> Generation {

@@ -69,6 +69,14 @@ struct Jwk {
     issuer: Option<String>,
 }
 
+impl PartialEq for KeySet {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for KeySet {}
+
 impl KeySet {
     /// Reads a document. Keys that are for encryption, of other kinds or malformed are passed over.
     ///

@@ -21,6 +21,7 @@ mod leaving;
 mod limits;
 mod listeners;
 mod names;
+mod played;
 mod pools;
 mod rates;
 mod regress;

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{List, limits::CallLimits, tokens::Jwt};
+use super::{List, limits::CallLimits, played::PlayedService, tokens::Jwt};
 use crate::{
     config::{
         text::{Name, Text},
@@ -53,8 +53,8 @@ pub(crate) enum AnonymousWord {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "oneOf" = [{ "required": ["keys"] }, { "required": ["jwt"] }, { "required": ["mtls"] }, { "required": ["anonymous"] }],
-    "x-later" = ["service", "revoke", "evict_after"],
+    "oneOf" = [{ "required": ["keys"] }, { "required": ["jwt"] }, { "required": ["mtls"] }, { "required": ["service"] }, { "required": ["anonymous"] }],
+    "x-later" = ["revoke", "evict_after"],
 ))]
 pub(crate) struct CallerTable {
     /// Keys that it may show; each of them lets it in.
@@ -64,6 +64,8 @@ pub(crate) struct CallerTable {
     pub(crate) jwt: Option<Jwt>,
     /// Client certificates, on listeners that ask for them.
     pub(crate) mtls: Option<Mtls>,
+    /// Keys or tokens of a service that scoregate plays.
+    pub(crate) service: Option<PlayedService>,
     /// Anyone at all, with a word on how far.
     pub(crate) anonymous: Option<Anonymous>,
     /// How much it may ask, over all routes and however many keys or tokens it has. Default: any amount.

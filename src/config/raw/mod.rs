@@ -12,6 +12,7 @@ mod azure;
 mod endpoints;
 mod limits;
 mod listeners;
+mod played;
 mod routes;
 mod settings;
 mod tokens;
@@ -33,9 +34,10 @@ pub(crate) use self::{
     },
     limits::CallLimits,
     listeners::{Admin, AdminTls, ClientAuthWord, Listener, ListenerTls, Protocol},
+    played::{PlayedAuth, PlayedKind, PlayedService},
     routes::{CallerHeaderWord, Match, PathChar, Route},
     settings::{Access, Health, Level, Limits, Log, LogFormat, Readiness, ReadinessWord, Timeouts, Workers},
-    tokens::{AlgorithmWord, ClaimValue, Jwt, OneOrMore},
+    tokens::{AlgorithmWord, ClaimValue, Jwt, OneOrMore, Required},
 };
 
 /// A list; an item that is faulty is `None`, so that the others keep their index.

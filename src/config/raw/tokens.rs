@@ -54,6 +54,16 @@ pub(crate) enum OneOrMore {
     More(#[schemars(length(min = 1))] List<String>),
 }
 
+impl OneOrMore {
+    /// The same once more.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::One(one) => Self::One(one.clone()),
+            Self::More(more) => Self::More(more.clone()),
+        }
+    }
+}
+
 /// What a token must say. Everything that is written must hold.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

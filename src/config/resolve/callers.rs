@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::UNIX_EPOCH};
 
 use super::{
     context::{Context, items, sound},
-    limits,
+    limits, played,
     secrets::{self, Source},
     tokens,
 };
@@ -62,6 +62,11 @@ fn kind(cx: &mut Context<'_>, table: &raw::CallerTable, path: &KeyPath, seen: &m
             cx.error(&path.key("mtls"), "neither `san` nor `fingerprints`", "at least one of them");
         }
         return CallerKind::Certificate(rules);
+    }
+    if let Some(raw) = &table.service {
+        // What is wrong was said; a caller without keys lets nobody in.
+        return played::service(cx, raw, &path.key("service"))
+            .map_or_else(|| CallerKind::Keys(Vec::new()), |service| CallerKind::Service(Box::new(service)));
     }
     CallerKind::Anonymous
 }

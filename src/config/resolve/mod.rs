@@ -10,6 +10,7 @@ mod endpoints;
 mod identities;
 mod limits;
 mod listeners;
+mod played;
 mod routes;
 mod secrets;
 mod settings;

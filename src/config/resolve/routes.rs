@@ -7,7 +7,7 @@ use http::Method;
 use super::{
     context::{Context, items, sound},
     endpoints::attach_header,
-    limits,
+    limits, played,
     settings::{bytes, known_endpoint, not_zero, span},
 };
 use crate::config::{
@@ -228,7 +228,11 @@ fn reachable_from_elsewhere(raw: &raw::Config, typed: &raw::Route) -> Option<Str
 fn is_stranger(caller: &raw::Caller) -> bool {
     match caller {
         raw::Caller::Anonymous(_) => true,
-        raw::Caller::Table(table) => table.anonymous.as_ref().is_some_and(|anonymous| anonymous.public != Some(true)),
+        raw::Caller::Table(table) => {
+            let open = |service| played::auth(service) == crate::service_auth::AuthMode::None;
+            table.anonymous.as_ref().is_some_and(|anonymous| anonymous.public != Some(true))
+                || table.service.as_ref().is_some_and(open)
+        }
     }
 }
 

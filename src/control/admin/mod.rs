@@ -20,6 +20,7 @@ pub mod token;
 
 pub use serve::{AdminHandle, Listening, serve};
 
+use super::played::manage::{Answer, Asked};
 use report::{ReadyReport, ReloadError, ReloadReport, Status};
 
 /// What the admin side asks of the rest of the process.
@@ -40,6 +41,10 @@ pub trait Operations: Send + Sync + 'static {
     fn reload(&self, drained: bool) -> BoxFuture<'static, Result<ReloadReport, ReloadError>>;
     /// Begins to drain, as SIGTERM does. Returns at once.
     fn drain(&self);
+    /// Answers a manager of a service that is played, at the paths of the model management service.
+    fn manage(&self, _asked: Asked) -> BoxFuture<'static, Answer> {
+        Box::pin(std::future::ready(Answer { status: 404, operation: None, body: None }))
+    }
     /// Changes what is logged.
     fn set_log_level(&self, level: tracing::Level);
 }

@@ -14,6 +14,7 @@ use crate::{
             },
         },
         fingerprint::Place,
+        played::manage::{Answer, Asked},
     },
     telemetry::logs::LogControl,
 };
@@ -153,6 +154,10 @@ impl Operations for Arc<Gate> {
 
     fn drain(&self) {
         self.drain_asked.notify_one();
+    }
+
+    fn manage(&self, asked: Asked) -> BoxFuture<'static, Answer> {
+        Box::pin(Gate::manage(Self::clone(self), asked))
     }
 
     fn set_log_level(&self, level: tracing::Level) {

@@ -9,10 +9,7 @@ use crate::{
     config::model::{CallerKind, IssuerKeys as Where, KeySource, TokenCaller},
     ids::{KeySetId, RulesId},
     jwt::{key_set::KeySet, terms::Terms},
-    proxy::auth::{
-        Grounds,
-        token::{IssuerKeys, TokenRules},
-    },
+    proxy::auth::token::{IssuerKeys, TokenRules},
 };
 
 /// Issuers.
@@ -51,7 +48,13 @@ enum Origin {
 impl Issuers {
     /// Notes the next caller, in the order of positions; gives what its tokens must be, where it shows tokens.
     pub fn add(&mut self, before: &Self, name: &str, kind: &CallerKind) -> Option<Arc<TokenRules>> {
-        let CallerKind::Token(token) = kind else {
+        let token = match kind {
+            CallerKind::Token(token) => Some(token),
+            // Its managers' tokens.
+            CallerKind::Service(service) => service.managers.as_ref(),
+            CallerKind::Anonymous | CallerKind::Keys(_) | CallerKind::Certificate(_) => None,
+        };
+        let Some(token) = token else {
             self.callers.push(None);
             return None;
         };
@@ -119,11 +122,5 @@ impl Issuers {
         }
         published.keys = Some(Arc::new(IssuerKeys { id: KeySetId::fresh(), set: Arc::new(set) }));
         true
-    }
-
-    /// What callers are judged by.
-    #[must_use]
-    pub fn grounds(&self) -> Grounds {
-        Grounds { issuers: self.keys(), services: Box::default() }
     }
 }

@@ -62,7 +62,10 @@ pub enum Proof {
     /// By a client certificate.
     Certificate(CertificateRules),
     /// By what a service that scoregate plays has handed out.
-    Service,
+    Service {
+        /// Who may manage it; callers are not judged by it.
+        managers: Option<Arc<TokenRules>>,
+    },
 }
 
 impl Proof {
@@ -71,7 +74,7 @@ impl Proof {
     pub fn issuer(&self) -> Option<&Notify> {
         match self {
             Self::Token(rules) => rules.issuer.as_deref(),
-            Self::Anonymous | Self::Keys | Self::Certificate(_) | Self::Service => None,
+            Self::Anonymous | Self::Keys | Self::Certificate(_) | Self::Service { .. } => None,
         }
     }
 }
@@ -222,7 +225,7 @@ impl CallerPolicy {
                         refuse(reason.into());
                     }
                 },
-                Proof::Service => match by_service(*at, snapshot, presented, evidence) {
+                Proof::Service { .. } => match by_service(*at, snapshot, presented, evidence) {
                     Ok(slot) => return admitted(slot.map(Subject::Known)),
                     Err(reason) => refuse(reason.into()),
                 },
