@@ -79,8 +79,7 @@ fn guarded() -> Router<SharedOperations> {
 
 /// Services that are played, for who may manage them.
 fn management() -> Router<SharedOperations> {
-    let manage = any(manage).route_layer(time_out(REQUEST_TIMEOUT));
-    Router::new().route("/modelmanagement/{*rest}", manage)
+    Router::new().route("/modelmanagement/{*rest}", any(manage)).route_layer(time_out(REQUEST_TIMEOUT))
 }
 
 async fn manage(State(operations): State<SharedOperations>, request: Request) -> Result<Response, Failure> {

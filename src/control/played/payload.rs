@@ -33,8 +33,16 @@ pub(super) fn service(name: &str, config: &ServiceCaller, since: u64, workspace:
         ServiceKind::Aks | ServiceKind::Online => object(json!({
             "aadAuthEnabled": config.auth == AuthMode::Token, "computeName": "", "namespace": "", "numReplicas": 1,
             "maxConcurrentRequestsPerContainer": 1, "maxQueueWaitMs": null, "scoringTimeoutMs": null, "isDefault": true,
-            "traffic": 100, "type": null, "deploymentStatus": null, "dataCollection": null, "livenessProbeRequirements": null,
-            "autoScaler": null, "containerResourceRequirements": null,
+            "traffic": 100, "type": null, "deploymentStatus": null,
+            // azureml-core looks into these without asking whether they are there: one container, never scaled.
+            "autoScaler": {
+                "autoscaleEnabled": false, "minReplicas": 1, "maxReplicas": 1, "refreshPeriodInSeconds": 1, "targetUtilization": 70,
+            },
+            "containerResourceRequirements": { "cpu": 0.1, "cpuLimit": 0.1, "memoryInGB": 0.5, "memoryInGBLimit": 0.5, "gpu": null },
+            "dataCollection": { "eventHubEnabled": false, "storageEnabled": false },
+            "livenessProbeRequirements": {
+                "periodSeconds": 10, "initialDelaySeconds": 310, "timeoutSeconds": 2, "successThreshold": 1, "failureThreshold": 3,
+            },
         })),
     });
     Value::Object(body)
