@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import random
-import socket
 import subprocess
 import threading
 import time
@@ -21,10 +20,12 @@ from azureml.core.authentication import ServicePrincipalAuthentication
 from azureml.core.webservice import AciWebservice, AksWebservice
 from azureml.exceptions import WebserviceException
 
-from harness.mock import BINARY, ROOT
+from harness.gate import Gate
+from harness.mock import ROOT
 
 INFERENCE_SERVER = Path(os.environ.get("SCOREGATE_INFERENCE_SERVER", ROOT / ".venv/bin/azmlinfsrv"))
 FLOWER = json.dumps({"data": [[5.1, 3.5, 1.4, 0.2]]})
+SEAL_KEY = "0123456789abcdef0123456789abcdef"
 JSON = {"Content-Type": "application/json"}
 DEADLINE = 120
 # Below the range that Linux gives to outgoing connections.
@@ -103,69 +104,44 @@ def auth(mock, names):
     )
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture
 def gate(mock, auth, model, tmp_path, monkeypatch):
     """A gate that plays three services for the mock's principal, and one that is somebody else's."""
     who = claims(mock, auth)
-    public, admin = free_port(), free_port()
 
-    def service(name, manager=who["oid"], **more):
-        return {"service": {
-            "seal_key": {"value": "0123456789abcdef0123456789abcdef"},
-            "managers": [manager],
-            "trust": {
-                "issuer": who["iss"], "audiences": [who["aud"]], "ca": mock.ca_file,
-                "jwks_uri": f"{mock.entra_tls}/{mock.tenant}/discovery/keys",
-            },
-            "scoring_uri": f"http://127.0.0.1:{public}/{name}/score",
-        } | more}
+    def configure(base):
+        def service(name, manager=who["oid"], **more):
+            return {"service": {
+                "seal_key": {"value": SEAL_KEY},
+                "managers": [manager],
+                "trust": {
+                    "issuer": who["iss"], "audiences": [who["aud"]], "ca": mock.ca_file,
+                    "jwks_uri": f"{mock.entra_tls}/{mock.tenant}/discovery/keys",
+                },
+                "scoring_uri": f"{base}/{name}/score",
+            } | more}
 
-    callers = {
-        "aks-key": service("aks-key", kind="aks"),
-        "aks-token": service("aks-token", kind="aks", auth="token"),
-        "aci-key": service("aci-key", kind="aci", auth="key"),
-        "aci-open": service("aci-open", kind="aci"),
-        "foreign": service("foreign", kind="aks", manager="99999999-9999-4999-8999-999999999999"),
-    }
-    config = {
-        "version": 1,
-        "state_dir": str(tmp_path / "state"),
-        "listeners": [{"name": "public", "address": f"127.0.0.1:{public}"}],
-        "admin": {"address": f"127.0.0.1:{admin}", "socket": str(tmp_path / "admin.sock")},
-        "endpoints": {"model": {"upstreams": [model]}},
-        "callers": callers,
-        "routes": [
-            {"match": {"path_prefix": f"/{name}"}, "rewrite": {"path_prefix": "/"}, "callers": [name], "endpoint": "model"}
-            for name in callers
-        ],
-    }
-    path = tmp_path / "gate.yaml"
-    path.write_text(json.dumps(config))
-    log = open(tmp_path / "gate.log", "wb")
-    process = subprocess.Popen([BINARY, "run", "-c", path], stdout=log, stderr=log)
+        callers = {
+            "aks-key": service("aks-key", kind="aks"),
+            "aks-token": service("aks-token", kind="aks", auth="token"),
+            "aci-key": service("aci-key", kind="aci", auth="key"),
+            "aci-open": service("aci-open", kind="aci"),
+            "foreign": service("foreign", kind="aks", manager="99999999-9999-4999-8999-999999999999"),
+        }
+        return {
+            "endpoints": {"model": {"upstreams": [model]}},
+            "callers": callers,
+            "routes": [
+                {"match": {"path_prefix": f"/{name}"}, "rewrite": {"path_prefix": "/"}, "callers": [name], "endpoint": "model"}
+                for name in callers
+            ],
+        }
 
-    def ready():
-        assert process.poll() is None, (tmp_path / "gate.log").read_text()
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=5):
-                return True
-        except OSError:
-            return False
-
-    until("the gate is ready", ready, 20)
-    monkeypatch.setenv("AZUREML_DEV_URL_ASSETS", f"http://127.0.0.1:{admin}")
-    yield f"http://127.0.0.1:{public}"
-    process.terminate()
-    assert process.wait(30) == 0
-    log.close()
-    written = (tmp_path / "gate.log").read_text()
-    assert "panicked" not in written and "0123456789abcdef0123456789abcdef" not in written
+    gate = Gate(tmp_path, configure)
+    monkeypatch.setenv("AZUREML_DEV_URL_ASSETS", gate.admin)
+    yield gate.base
+    gate.stop()
+    assert SEAL_KEY not in gate.written()
 
 
 @pytest.fixture
