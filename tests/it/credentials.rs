@@ -404,6 +404,24 @@ async fn a_token_past_its_time_is_never_sent() {
 }
 
 #[tokio::test]
+async fn a_token_of_eight_kibibytes_is_attached_whole() {
+    let long: &'static str = "t".repeat(8 << 10).leak();
+    for upstream in KINDS {
+        let guarded = Guarded::start_with(upstream, Clock::system(), |_| {}).await;
+        guarded.accept(&[long]);
+        guarded.attach(Attach::Values(guarded.offer(1, long, long, &[]))).await;
+        for caller in KINDS {
+            assert_eq!(
+                guarded.client(caller).await.send(post("/score", "1")).await.status(),
+                200,
+                "{caller} {upstream}"
+            );
+        }
+        assert_eq!(guarded.presented(), [bearer(long), bearer(long)]);
+    }
+}
+
+#[tokio::test]
 async fn a_new_value_is_tried_by_those_who_can_be_sent_again() {
     let guarded = Guarded::start_with("h1", Clock::system(), |config| {
         forward_of(&mut config.routes[0]).replay_body = Some(1_000);

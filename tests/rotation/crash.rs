@@ -38,15 +38,15 @@ async fn whichever_step_a_process_ends_at_the_next_one_brings_it_to_its_end() {
         let Ok(Granted::Begun(id)) = rig.ask("aks-key", wish, Run::Wet).await else { panic!("refused") };
         let id = format!("aks-key-{}", id.0);
         reached(&rig, step).await;
-        rig.kill().await;
+        rig.kill(&state).await;
 
         let rig = Rig::start(config(&world, "aks-key", Kind::Aks, rules), journals(&state));
         rig.ready("aks-key").await;
         let traffic = Traffic::start(&rig, "/aks-key", 2);
         traffic.goes_on(10).await;
-        // Before anything was journalled of it, it is as if nobody had asked.
+        // Before anything of it was on the disk, it is as if nobody had asked.
         let known = rig.operation("aks-key", &id).is_some();
-        assert!(known || matches!(step, Step::Prechecked | Step::Drained), "{step:?}: it is forgotten");
+        assert!(known || matches!(step, Step::Prechecked | Step::Drained | Step::Intent), "{step:?}: it is forgotten");
         if known {
             assert_eq!(rig.ended("aks-key", &id).await.state, State::Done, "{step:?}");
             assert_ne!(world.keys("aks-key").await[1], before[1], "{step:?}");

@@ -68,7 +68,7 @@ async fn a_rule_that_stands_against_it_is_named() {
     // It survives the process.
     let config = config(&world, "aks-key", Kind::Aks, quick());
     eventually("it is journalled", || frozen_on_disk(&state)).await;
-    rig.kill().await;
+    rig.kill(&state).await;
     let rig = Rig::start(config, journals(&state));
     rig.settled("aks-key").await;
     assert_eq!(rig.ask("aks-key", regenerate(Slot::Secondary), Run::Wet).await, Err(Refusal::Frozen));

@@ -127,12 +127,13 @@ impl Rig {
     }
 
     /// As a process that is gone: its locks are free when this returns.
-    pub async fn kill(self) {
+    pub async fn kill(self, state: &Path) {
         self.attending.abort();
-        in_time("the drivers end", async {
-            while !self.attending.is_finished() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+        let locks = std::fs::read_dir(state).unwrap().map(|file| file.unwrap().path());
+        let locks: Vec<PathBuf> = locks.filter(|path| path.extension().is_some_and(|kind| kind == "lock")).collect();
+        eventually("the drivers end", || {
+            self.attending.is_finished()
+                && locks.iter().all(|lock| std::fs::File::open(lock).is_ok_and(|file| file.try_lock().is_ok()))
         })
         .await;
         self.gate.gate.drop_everything().await;

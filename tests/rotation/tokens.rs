@@ -7,10 +7,14 @@ use scoregate::{
     clock::Clock,
 };
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::{
-    rig::{Rig, Traffic, config, journals, quick, seen, state_dir},
-    support::eventually,
+    rig::{BODY, Rig, Traffic, config, journals, quick, seen, state_dir},
+    support::{
+        client::{H2, once, post, verdict},
+        eventually,
+    },
     world::World,
 };
 
@@ -134,4 +138,70 @@ async fn a_token_that_is_revoked_is_replaced_and_costs_no_request() {
     }
     traffic.stop_all_well().await;
     assert!(world.seen("mms", "token").await >= 4);
+}
+
+#[tokio::test]
+async fn ten_thousand_requests_at_the_instant_of_expiry_cost_one_fetch_and_none_fails() {
+    const CONNECTIONS: usize = 100;
+    const STREAMS: usize = 100;
+    let clock = Clock::manual(1_800_000_000);
+    let world = World::start_with(clock.clone(), Attempts::ONE).await;
+    world.tell("aks-token", json!({ "token_lifetime": 100, "refresh_after": 50 })).await;
+    let (_dir, state) = state_dir();
+    let mut config = config(&world, "aks-token", Kind::Aks, quick());
+    let endpoint = &mut config.endpoints[0];
+    (endpoint.concurrency, endpoint.queue, endpoint.connect.max_connections) = (512, 16_384, 512);
+    let rig = Rig::start_with(config, journals(&state), clock.clone());
+    rig.ready("aks-token").await;
+    assert_eq!(rig.score("/aks-token").await, 200);
+    let before = (world.seen("mms", "token").await, seen(&world, "aks-token").await["connections"].as_u64().unwrap());
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(H2::connect(rig.gate.address("public")).await);
+    }
+
+    // Its end and its renewal at once, from a provider that takes its time.
+    world.misbehave(json!({ "target": "mms", "kind": "slow", "delay": 2, "call": "token" })).await;
+    clock.advance(Duration::from_secs(100));
+    let mut requests = JoinSet::new();
+    for client in &clients {
+        for _ in 0..STREAMS {
+            let mut client = client.clone();
+            requests.spawn(async move { client.status(post("/aks-token", BODY)).await });
+        }
+    }
+    let answers = tokio::time::timeout(Duration::from_secs(120), requests.join_all()).await.unwrap();
+    assert_eq!((answers.len(), answers.iter().filter(|status| **status != 200).count()), (CONNECTIONS * STREAMS, 0));
+    let after = seen(&world, "aks-token").await;
+    assert_eq!(world.seen("mms", "token").await - before.0, 1, "one fetch");
+    assert_eq!(after["expired_tokens"], 0);
+    let connections = after["connections"].as_u64().unwrap() - before.1;
+    assert!(connections <= 512, "{connections} connections");
+}
+
+#[tokio::test]
+async fn a_region_that_is_down_past_the_end_of_a_token_costs_503_and_nothing_expired_is_sent() {
+    let clock = Clock::manual(1_800_000_000);
+    let world = World::start_with(clock.clone(), Attempts::ONE).await;
+    world.tell("aks-token", json!({ "token_lifetime": 600, "refresh_after": 300 })).await;
+    let (_dir, state) = state_dir();
+    let rig = Rig::start_with(config(&world, "aks-token", Kind::Aks, quick()), journals(&state), clock.clone());
+    rig.ready("aks-token").await;
+    // The identity provider answers; the workspace's region does not.
+    world.misbehave(json!({ "target": "mms", "kind": "down" })).await;
+    pass(&clock, 590).await;
+    assert_eq!(rig.score("/aks-token").await, 200, "the token lives");
+    pass(&clock, 20).await;
+    eventually("it is missing", || !rig.status("aks-token").ready).await;
+    for _ in 0..20 {
+        let refused = once(rig.gate.address("public"), post("/aks-token", BODY)).await;
+        assert_eq!(verdict(&refused), (503, "credential_unavailable".to_owned()));
+        assert_eq!(refused.headers()["retry-after"], "1");
+    }
+    world.behave().await;
+    // One step of the backoff at most, with its jitter.
+    pass(&clock, 90).await;
+    eventually("it heals", || rig.status("aks-token").ready).await;
+    assert_eq!(rig.score("/aks-token").await, 200);
+    assert_eq!(seen(&world, "aks-token").await["expired_tokens"], 0);
 }
