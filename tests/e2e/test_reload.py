@@ -16,9 +16,10 @@ import pytest
 import websockets.sync.client
 import websockets.sync.server
 
-from harness import http1, http2, secrets
+from harness import http1, secrets
 from harness.kubelet import Volume
 from harness.load import Load
+from harness.pki import Pki
 from harness.until import until
 from harness.upstream import Upstream
 
@@ -419,9 +420,8 @@ def test_a_certificate_is_renewed_under_load(tmp_path, service, config, gate, pk
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls12", "tls13"])
-def test_a_client_ca_that_is_removed_stops_resumed_sessions_too(version, tmp_path, service, config, gate, pki, caller_key, tmp_path_factory):
-    from harness.pki import Pki
-
+def test_a_client_ca_that_is_removed_stops_resumed_sessions_too(
+        version, tmp_path, service, config, gate, pki, caller_key, tmp_path_factory):
     ours, theirs = Pki(tmp_path_factory.mktemp("ours")), Pki(tmp_path_factory.mktemp("theirs"))
     believed = tmp_path / "clients.pem"
     replace(believed, ours.ca.read_bytes() + theirs.ca.read_bytes())

@@ -51,7 +51,7 @@ def test_the_unit_is_a_sandbox(tmp_path):
     print(done.stdout.splitlines()[-1])
 
 
-def test_the_unit_says_what_the_issue_asks():
+def test_the_unit_reloads_with_word_and_keeps_its_secrets_to_itself():
     unit = ini(SYSTEMD / "scoregate.service")
     assert unit["Type"] == ["notify-reload"] and unit["LoadCredential"] and unit["NoNewPrivileges"] == ["yes"]
     assert unit["ProtectSystem"] == ["strict"] and "@system-service" in unit["SystemCallFilter"]
