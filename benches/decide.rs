@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use scoregate::{
     clock::{Moment, Tick},
-    proxy::{decide::decide, headers::survey::Survey, peer::Peer},
+    proxy::{auth::token_cache::TokenCache, decide::decide, headers::survey::Survey, peer::Peer},
 };
 
 #[path = "support/mod.rs"]
@@ -18,18 +18,22 @@ fn bench(c: &mut Criterion) {
         let listener = std::sync::Arc::clone(&snapshot.listeners[0]);
         let head = support::head(&format!("/service-{}/score", routes / 2));
         let tick = Tick { now: Moment::from_micros(1), unix: 1_700_000_000, dice: 7 };
-        let peer = Peer::default();
+        let (peer, tokens) = (Peer::default(), TokenCache::default());
         c.bench_function(&format!("decide/{routes} routes, {keys} keys"), |b| {
             b.iter(|| {
                 let survey = Survey::of(&head.fields);
-                decide(black_box(&snapshot), &listener, black_box(&head), &survey, &peer, tick).unwrap().candidates
+                decide(black_box(&snapshot), &listener, black_box(&head), &survey, &peer, &tokens, tick)
+                    .unwrap()
+                    .candidates
             });
         });
         c.bench_function(&format!("decide, key hashed anew/{routes} routes, {keys} keys"), |b| {
             b.iter(|| {
                 let survey = Survey::of(&head.fields);
                 let forgetful = Peer::default();
-                decide(black_box(&snapshot), &listener, black_box(&head), &survey, &forgetful, tick).unwrap().candidates
+                decide(black_box(&snapshot), &listener, black_box(&head), &survey, &forgetful, &tokens, tick)
+                    .unwrap()
+                    .candidates
             });
         });
     }

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use scoregate::{
+    azure::http::{Attempts, Http, Proxies},
     clock::Clock,
     control::{
         gate::{Gate, Parts},
@@ -61,6 +62,8 @@ fn gate(upstream: SocketAddr) -> (Arc<Gate>, SocketAddr) {
         salt: fresh_salt().unwrap(),
         logs: None,
         resolver: Arc::new(SystemNames),
+        http: Http::new(Proxies::none(), Clock::system(), Attempts::ONE),
+        state: None,
     })
     .unwrap();
     let address = gate.address("bench").unwrap();

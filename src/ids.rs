@@ -35,6 +35,18 @@ identity! {
     /// A listener. Survives a reload that keeps its name and address.
     ListenerId
 }
+identity! {
+    /// What tokens of one caller must be. Survives a reload that changes none of it.
+    RulesId
+}
+identity! {
+    /// The keys that an issuer signs with. Other keys, another id.
+    KeySetId
+}
+identity! {
+    /// Whose client certificates a listener believes. Other authorities or other lists of what they took back, another id.
+    ClientTrustId
+}
 
 /// Counts published snapshots; only grows.
 pub type Generation = u64;

@@ -27,6 +27,7 @@ pub mod iris;
 pub mod jwt;
 pub mod random;
 pub mod rotation;
+pub mod san;
 mod scratch;
 pub mod secret;
 pub mod service_auth;

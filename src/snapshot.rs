@@ -16,7 +16,13 @@ use http::HeaderName;
 
 use crate::{
     ids::{Generation, ListenerId},
-    proxy::{auth::KeyTable, route::RouteTable, socket::Remote, tls::CertificatesByName, upstream::Endpoint},
+    proxy::{
+        auth::{CallerEntry, Grounds, KeyTable, certificate::ClientTrust},
+        route::RouteTable,
+        socket::Remote,
+        tls::CertificatesByName,
+        upstream::Endpoint,
+    },
 };
 
 /// The world as one request sees it. A clone shares its parts: what changes alone, an address or a credential, costs a list of
@@ -29,10 +35,10 @@ pub struct Snapshot {
     pub routes: Arc<RouteTable>,
     /// Every caller key.
     pub keys: Arc<KeyTable>,
-    /// Names of callers, by position: `identity_header` and access log.
-    pub callers: Arc<[Box<str>]>,
-    /// How long what a key of a caller has let in may outlive the key, by position of the caller; none = as long as it likes.
-    pub evictions: Arc<[Option<Duration>]>,
+    /// Who may come in, by position.
+    pub callers: Arc<[CallerEntry]>,
+    /// What some of them are judged by, which changes without a reload.
+    pub grounds: Arc<Grounds>,
     /// Endpoints, by position. An endpoint that did not change is the same `Arc` as before.
     pub endpoints: Box<[Arc<Endpoint>]>,
     /// Listeners, by position.
@@ -70,6 +76,8 @@ pub struct ListenerPolicy {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Which certificate a name gets, where there are several.
     pub certificates: Option<Arc<CertificatesByName>>,
+    /// Whose client certificates are believed, where they are asked for.
+    pub client_trust: Option<Arc<ClientTrust>>,
     /// Hosts served; empty = all. Lower case.
     pub hosts: Box<[Box<str>]>,
     /// Peers that are believed.

@@ -76,6 +76,22 @@ impl World {
         let names = ["models.example.com".to_owned(), "*.Models.example.com".to_owned()];
         let server = rcgen::generate_simple_self_signed(names).unwrap();
         let other = rcgen::generate_simple_self_signed(["other.example.com".to_owned()]).unwrap();
+        let digest = |byte: &str| byte.repeat(32);
+        world.file(
+            "/etc/gate/digests.txt",
+            format!(
+                "# of many\n\n{} name=phone expires=2099-01-01T00:00:00Z\n{} # bare\n{}\ncanary\n{} name=a=b\n{} expires=soon\n\
+                 {} colour=red\n{} not_before=2099-01-01T00:00:00Z expires=2098-01-01T00:00:00Z\n{} x\n",
+                digest("aa"), digest("ab"), digest("11"), digest("ac"), digest("ad"), digest("ae"), digest("af"), digest("ba"),
+            ),
+        );
+        world.file("/etc/gate/more-digests.txt", "\n# nobody\n");
+        let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"KEY}]}"#;
+        world.file("/etc/gate/jwks.json", jwks.replace("KEY", ""));
+        world.file(
+            "/etc/gate/private.json",
+            jwks.replace("KEY", r#","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A""#),
+        );
         world.file("/etc/gate/tls/tls.crt", server.cert.pem());
         world.file("/etc/gate/tls/tls.key", server.signing_key.serialize_pem());
         world.file("/etc/gate/tls/other.key", other.signing_key.serialize_pem());
@@ -430,4 +446,22 @@ proptest! {
         prop_assert!(!said.contains("canary"), "{said}");
         prop_assert!(!said.contains("please report this"), "{said}");
     }
+}
+
+#[test]
+fn a_file_of_digests_gives_each_key_its_name_and_times() {
+    let mut world = World::new();
+    let (one, other) = ("0a".repeat(32), "0B".repeat(32));
+    world.file(
+        "/etc/gate/keys.txt",
+        format!("{one} name=phone not_before=1970-01-01T00:00:05Z expires=1970-01-01T00:00:09Z\n\n{other}#\n"),
+    );
+    let text = "version: 1\nlisteners: [{ name: a, address: \"unix:/run/gate.sock\" }]\n\
+                callers: { many: { keys: [{ digests: keys.txt }] } }\nroutes: []\n";
+    let config = parse(text.as_bytes(), Path::new("/etc/gate/gate.yaml"), &world, &world).unwrap().config;
+    let CallerKind::Keys(keys) = &config.callers[0].kind else { panic!("no keys") };
+    assert_eq!(keys[0].name.as_deref(), Some("phone"));
+    assert_eq!((keys[0].sha256, keys[0].not_before, keys[0].expires), ([0x0a; 32], Some(5), Some(9)));
+    assert_eq!((keys[1].sha256, &keys[1].name, keys[1].expires), ([0x0b; 32], &None, None));
+    assert_eq!(keys.len(), 2);
 }

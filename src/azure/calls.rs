@@ -39,6 +39,8 @@ pub enum Why {
     Token,
     /// Whether a service takes a credential.
     Probe,
+    /// The keys that an issuer of callers' tokens publishes.
+    IssuerKeys,
 }
 
 impl Why {
@@ -62,6 +64,7 @@ impl Why {
             Self::Poll => "poll",
             Self::Token => "token",
             Self::Probe => "probe",
+            Self::IssuerKeys => "issuer_keys",
         }
     }
 }

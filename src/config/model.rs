@@ -2,17 +2,32 @@
 //!
 //! `resolve` makes it from what was typed; `control::build` turns it into a snapshot. Nothing here knows YAML.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls_pki_types::CertificateRevocationListDer;
+
+pub use crate::proxy::limit::Allowed as CallLimits;
 
 pub use crate::rotation::slot::Slot;
 use crate::{
     azure::{
         identity::Identity,
         service::{self, Auth},
+        url::Url,
         workspace::Place,
     },
+    jwt::{key_set::KeySet, terms::Terms},
     rotation::{operation::Policy, rules::Rules, schedule::Schedule, token::TokenRules},
+    san::SanPattern,
     secret::Secret,
+    service_auth::{AuthMode, ServiceKind},
 };
 
 /// A whole configuration.
@@ -141,6 +156,8 @@ pub struct ListenerTls {
     pub certificates: Vec<Certificate>,
     /// CAs for client certificates.
     pub client_ca: Option<Arc<rustls::RootCertStore>>,
+    /// What those CAs took back (RFC 5280 section 5).
+    pub client_crl: Vec<CertificateRevocationListDer<'static>>,
     /// Whether client certificates are asked for.
     pub client_auth: ClientAuth,
 }
@@ -362,6 +379,8 @@ pub struct Caller {
     pub kind: CallerKind,
     /// How long what one of its keys has let in may outlive the key; none = as long as it likes.
     pub evict_after: Option<Duration>,
+    /// How much it may ask.
+    pub limits: Option<CallLimits>,
 }
 
 /// How a caller proves who it is.
@@ -371,6 +390,38 @@ pub enum CallerKind {
     Anonymous,
     /// A key, by digest.
     Keys(Vec<CallerKey>),
+    /// A token of an issuer.
+    Token(Box<TokenCaller>),
+    /// A client certificate.
+    Certificate(CertificateRules),
+    /// What a service that scoregate plays has handed out.
+    Service(Box<ServiceCaller>),
+}
+
+/// Which client certificates are one caller's.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct CertificateRules {
+    /// Names, one of which it must have.
+    pub names: Box<[SanPattern]>,
+    /// SHA-256 of certificates.
+    pub fingerprints: Box<[[u8; 32]]>,
+}
+
+/// A version 1 web service of Azure's that scoregate plays in front of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceCaller {
+    /// What it is.
+    pub kind: ServiceKind,
+    /// What it asks of callers.
+    pub auth: AuthMode,
+    /// What values of its keys are sealed with, so that they can be listed.
+    pub seal_key: Option<Secret>,
+    /// Who may list and regenerate its keys and fetch its tokens, and how they prove it.
+    pub managers: Option<Box<TokenCaller>>,
+    /// How long its tokens live.
+    pub token_lifetime: Duration,
+    /// Where it is called, for whoever asks.
+    pub scoring_uri: Option<String>,
 }
 
 /// A live key of a caller.
@@ -378,8 +429,80 @@ pub enum CallerKind {
 pub struct CallerKey {
     /// SHA-256 of the key.
     pub sha256: [u8; 32],
-    /// Unix seconds after which it is refused.
+    /// What it is called in logs.
+    pub name: Option<Box<str>>,
+    /// Unix seconds before which it is refused.
+    pub not_before: Option<u64>,
+    /// Unix seconds from which it is refused.
     pub expires: Option<u64>,
+}
+
+impl CallerKey {
+    /// A key without a name that is always good.
+    #[must_use]
+    pub const fn new(sha256: [u8; 32]) -> Self {
+        Self { sha256, name: None, not_before: None, expires: None }
+    }
+}
+
+/// A caller that shows tokens of an issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenCaller {
+    /// What they must be.
+    pub terms: Terms,
+    /// What they are signed with.
+    pub keys: IssuerKeys,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IssuerKeys {
+    /// They were in a file.
+    File(Arc<KeySet>),
+    /// The issuer publishes them.
+    Published(KeySource),
+}
+
+/// Where an issuer publishes its keys. Equal sources are asked once for all callers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeySource {
+    /// Its address.
+    pub url: Url,
+    /// Whose certificates are believed there; none = the platform's authorities.
+    pub ca: Option<TrustedCa>,
+    /// How often it is asked.
+    pub refresh: Duration,
+    /// It is asked no more often than this, whatever tokens callers send.
+    pub least_refresh: Duration,
+}
+
+/// Authorities that were read from a file.
+#[derive(Clone)]
+pub struct TrustedCa {
+    /// Their certificates.
+    pub roots: Arc<rustls::RootCertStore>,
+    /// Of all of them: what they are compared by.
+    pub digest: [u8; 32],
+}
+
+impl PartialEq for TrustedCa {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for TrustedCa {}
+
+impl Hash for TrustedCa {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl fmt::Debug for TrustedCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TrustedCa").field(&self.digest).finish()
+    }
 }
 
 /// One entry of `routes`.
@@ -432,6 +555,8 @@ pub struct Forward {
     pub identity_header: Option<String>,
     /// Headers a caller may show its key in. Default `authorization` alone.
     pub caller_headers: Vec<CallerHeader>,
+    /// How much it is asked.
+    pub limits: Option<CallLimits>,
     /// Whole request, up to the response head. `None` = `timeouts.request`.
     pub timeout: Option<Duration>,
     /// Largest request body. `None` = `limits.body`.

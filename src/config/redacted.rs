@@ -7,11 +7,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::model::{
-    Action, CallerKind, Config, Credential, Endpoint, Listener, PathMatch, Readiness, Route, Slot, Upkeep, UpstreamUrl,
+    Action, CallLimits, Caller, CallerKey, CallerKind, Config, Credential, Endpoint, IssuerKeys, Listener, PathMatch,
+    Readiness, Route, Slot, Upkeep, UpstreamUrl,
 };
 use crate::azure::{identity::Identity, service::Auth};
 
 const HIDDEN: &str = "[redacted]";
+/// Keys of one caller that are listed.
+const MOST_KEYS: usize = 100;
 
 /// A configuration without its secrets.
 #[must_use]
@@ -40,13 +43,7 @@ pub fn redacted(config: &Config) -> Value {
             "name": one.place.name,
         })))),
         "endpoints": named(config.endpoints.iter().map(|one| (&one.name, endpoint(one)))),
-        "callers": named(config.callers.iter().map(|one| (&one.name, match &one.kind {
-            CallerKind::Anonymous => json!("anonymous"),
-            CallerKind::Keys(keys) => json!({
-                "keys": keys.iter().map(|key| json!({ "expires_unix": key.expires })).collect::<Vec<_>>(),
-                "evict_after": one.evict_after.map(text),
-            }),
-        }))),
+        "callers": named(config.callers.iter().map(|one| (&one.name, caller(one)))),
         "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
         "readiness": match &config.readiness {
             Readiness::All => json!("all"),
@@ -177,6 +174,7 @@ fn route(route: &Route) -> Value {
             "attach": forward.attach,
             "rewrite": forward.rewrite_prefix.as_ref().map(|prefix| json!({ "path_prefix": prefix })),
             "identity_header": forward.identity_header,
+            "limits": forward.limits.as_ref().map(limits_of),
             "timeout": forward.timeout.map(text),
             "body": forward.body,
         }),
@@ -185,6 +183,52 @@ fn route(route: &Route) -> Value {
         shown.extend(rest);
     }
     shown
+}
+
+fn caller(caller: &Caller) -> Value {
+    let key =
+        |key: &CallerKey| json!({ "name": key.name, "not_before_unix": key.not_before, "expires_unix": key.expires });
+    let kind = match &caller.kind {
+        CallerKind::Anonymous => json!({ "anonymous": {} }),
+        CallerKind::Token(token) => json!({ "jwt": {
+            "issuer": token.terms.issuers,
+            "audience": token.terms.audiences,
+            "jwks_uri": match &token.keys {
+                IssuerKeys::Published(source) => Some(source.url.to_string()),
+                IssuerKeys::File(_) => None,
+            },
+        } }),
+        CallerKind::Certificate(rules) => json!({ "mtls": {
+            "san": rules.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "fingerprints": rules.fingerprints.len(),
+        } }),
+        CallerKind::Service(service) => json!({ "service": {
+            "kind": service.kind,
+            "auth": service.auth,
+            "seal_key": service.seal_key.as_ref().map(|_| HIDDEN),
+            "managers": service.managers.as_ref().map(|managers| &managers.terms.objects),
+            "token_lifetime": text(service.token_lifetime),
+            "scoring_uri": service.scoring_uri,
+        } }),
+        CallerKind::Keys(keys) => json!({
+            "keys": keys.iter().take(MOST_KEYS).map(key).collect::<Vec<_>>(),
+            "count": keys.len(),
+            "evict_after": caller.evict_after.map(text),
+        }),
+    };
+    match (kind, &caller.limits) {
+        (Value::Object(mut shown), Some(limits)) => {
+            shown.insert("limits".to_owned(), limits_of(limits));
+            shown.into()
+        }
+        (Value::Object(_), None) if matches!(caller.kind, CallerKind::Anonymous) => json!("anonymous"),
+        (shown, _) => shown,
+    }
+}
+
+fn limits_of(limits: &CallLimits) -> Value {
+    let rate = limits.rate.map(|rate| json!({ "count": rate.count, "seconds": rate.seconds, "burst": rate.burst }));
+    json!({ "rate": rate, "concurrent": limits.concurrent, "quota": limits.quota })
 }
 
 fn url(url: &UpstreamUrl) -> String {

@@ -130,10 +130,6 @@ impl<'a> Walk<'a> {
                 self.name(shape, key, *at, path);
                 let value = self.value(Shape::new(self.schema, named), value, &path.key(key), secret);
                 mapping.insert(key.as_str().into(), value.unwrap_or(Value::Null));
-            } else if shape.words("x-later").any(|later| later == key) {
-                self.later(key, *at, path);
-                // What a later version brings often stands in place of what this one demands.
-                excused.extend(shape.words("required").chain(shape.choice()));
             } else {
                 excused.extend(self.unknown(&properties, key, *at, path, secret));
             }
@@ -151,13 +147,6 @@ impl<'a> Walk<'a> {
         if (check.complaint)(name).is_some() {
             self.report.error(Some(at), &path.key(name), quote(name), check.expected);
         }
-    }
-
-    fn later(&mut self, key: &str, at: Position, path: &KeyPath) {
-        let path = path.key(key);
-        self.report
-            .error(Some(at), &path, "a key of a later version", "this version's keys")
-            .hint(format!("`{path}` is not supported by this version yet"));
     }
 
     /// Reports a key that means nothing; the answer is the one that was probably meant.
@@ -435,14 +424,13 @@ mod tests {
             "title",
             "type",
             "writeOnly",
-            "x-later",
         ]);
         assert_eq!(used.difference(&understood).collect::<Vec<_>>(), Vec::<&&str>::new());
 
         let formats = all.iter().filter_map(|schema| schema.get("format")?.as_str());
         // The widths of integers, which schemars names; `minimum` says what matters of them.
         let unknown: BTreeSet<&str> = formats.filter(|format| check_of(format).is_none()).collect();
-        assert_eq!(unknown, BTreeSet::from(["double", "uint", "uint32"]));
+        assert_eq!(unknown, BTreeSet::from(["double", "int64", "uint", "uint32"]));
 
         let closed = |schema: &&serde_json::Map<String, Json>| {
             schema.get("type").is_none_or(|kind| kind != "object") || schema.contains_key("additionalProperties")

@@ -78,7 +78,7 @@ impl fmt::Debug for SecretFile {
 pub struct RealFiles;
 
 impl RealFiles {
-    /// More than a hundred thousand caller keys; a mistyped path such as `/dev/zero` must not fill the memory.
+    /// More than a hundred thousand digests of keys; a mistyped path such as `/dev/zero` must not fill the memory.
     const LARGEST: u64 = 16 << 20;
 }
 

@@ -162,6 +162,48 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
 }
 
+/// So many in a time, at most a million in a second.
+pub(crate) struct Frequency {
+    pub(crate) count: u64,
+    pub(crate) seconds: u64,
+}
+
+impl Syntax for Frequency {
+    const FORMAT: &'static str = "frequency";
+    const EXPECTED: &'static str = "a number of requests in a time, such as `100/s`, `30/m` or `5/h`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let (count, seconds) = per(text, &[("s", 1), ("m", 60), ("h", 3_600)])?;
+        if count > seconds * 1_000_000 {
+            return Err(Complaint::hint("at most a million in a second"));
+        }
+        Ok(Self { count, seconds })
+    }
+}
+
+/// So many in a day.
+pub(crate) struct Daily(pub(crate) u64);
+
+impl Syntax for Daily {
+    const FORMAT: &'static str = "daily";
+    const EXPECTED: &'static str = "a number of requests in a day, such as `100000/d`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let (count, _) = per(text, &[("d", 86_400)])?;
+        if count >= 1 << 40 { Err(Complaint::hint("that is more than any process answers")) } else { Ok(Self(count)) }
+    }
+}
+
+fn per(text: &str, units: &[(&str, u64)]) -> Result<(u64, u64), Complaint> {
+    let (count, unit) = text.split_once('/').ok_or_else(Complaint::default)?;
+    let seconds = units.iter().find(|(name, _)| *name == unit).map(|(_, seconds)| *seconds);
+    let plain = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    let count: Option<u64> = count.parse().ok().filter(|count| plain && *count > 0);
+    count
+        .zip(seconds)
+        .ok_or_else(|| Complaint::hint("write a whole number above zero, `/` and a unit, with nothing between"))
+}
+
 /// SHA-256 in hex.
 pub(crate) struct Digest(pub(crate) [u8; 32]);
 
@@ -231,6 +273,21 @@ mod tests {
             "+027-01-01T00:00:00Z",
         ] {
             assert_eq!(moment(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn frequencies() {
+        let read = |text| Frequency::parse(text).map(|it| (it.count, it.seconds));
+        assert_eq!(read("100/s").unwrap(), (100, 1));
+        assert_eq!(read("1000000/s").unwrap(), (1_000_000, 1));
+        assert_eq!(read("5/h").unwrap(), (5, 3_600));
+        assert_eq!(Daily::parse("100000/d").map(|daily| daily.0).unwrap(), 100_000);
+        for wrong in ["", "100", "0/s", "1.5/s", "+1/s", "1/d", "1000001/s", "1 /s", "/s", "99999999999999999999/s"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["1/s", "0/d", "1099511627776/d"] {
+            assert!(Daily::parse(wrong).is_err(), "{wrong}");
         }
     }
 

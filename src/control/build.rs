@@ -11,20 +11,28 @@ use std::{
 
 use anyhow::{Context, bail};
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::{ServerName, TrustAnchor};
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::{CertificateRevocationListDer, ServerName, TrustAnchor};
 use tokio::sync::Semaphore;
 
 use super::{
     attach::{self, Attached},
+    issuers::known::Issuers,
     listening::{self, ListenerKey},
+    played::Faces,
+    quotas::ByName,
 };
 use crate::{
     azure::service::Kind,
     config::model::{self, Config},
-    ids::{BackendId, EndpointId, Generation, ListenerId, ValueId},
+    ids::{BackendId, ClientTrustId, EndpointId, Generation, ListenerId, ValueId},
     proxy::{
-        auth::{CallerPolicy, CredentialHeader, KeyEntry},
+        auth::{
+            CallerEntry, CallerPolicy, CredentialHeader, Grounds, KeyGrant, Proof,
+            certificate::{CertificateRules, ClientTrust},
+        },
         credential::{AttachedValue, Attachment, Care, Offered, Trials},
+        limit::Limiter,
         path::Special,
         route::{Action, Forward, PathMatch, Rewrite, Route, RouteTable},
         tls::CertificatesByName,
@@ -44,6 +52,13 @@ pub struct Carried {
     /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
     listeners: HashMap<ListenerKey, CarriedListener>,
+    issuers: Issuers,
+    /// Services that are played, by name.
+    faces: Faces,
+    /// Names of callers that are such services, by position.
+    services: Vec<Option<String>>,
+    /// By `caller NAME` and `route NAME`.
+    limits: HashMap<String, Arc<Limiter>>,
     /// What upstreams' names lead to, as far as they were looked up.
     names: HashMap<String, Vec<IpAddr>>,
     roots: Option<Arc<rustls::RootCertStore>>,
@@ -52,8 +67,15 @@ pub struct Carried {
 /// A listener's identity, and its TLS with what decides whether that is still the same.
 type CarriedListener = (ListenerId, Option<TlsKey>, Option<ServerTls>);
 
-/// How a listener shakes hands, and which certificate a name gets.
-type ServerTls = (Arc<rustls::ServerConfig>, Arc<CertificatesByName>);
+/// How a listener shakes hands.
+#[derive(Debug, Clone)]
+struct ServerTls {
+    config: Arc<rustls::ServerConfig>,
+    /// Which certificate a name gets.
+    by_name: Arc<CertificatesByName>,
+    /// Whose client certificates are believed.
+    trust: Option<Arc<ClientTrust>>,
+}
 
 /// Everything that decides whether two configurations mean the same connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,6 +97,7 @@ struct TlsKey {
     client_auth: model::ClientAuth,
     /// Sessions are resumed with the client chain of their ticket, so other CAs mean another configuration, other ticket keys.
     client_ca: Option<Vec<TrustAnchor<'static>>>,
+    client_crl: Vec<CertificateRevocationListDer<'static>>,
     h1: bool,
     h2: bool,
 }
@@ -91,7 +114,7 @@ impl Carried {
         generation: Generation,
         workers: usize,
     ) -> anyhow::Result<Snapshot> {
-        let mut next = Self { roots: self.roots.clone(), ..Self::default() };
+        let mut next = Self { roots: self.roots.clone(), faces: self.faces.clone(), ..Self::default() };
         let listeners = config
             .listeners
             .iter()
@@ -112,15 +135,23 @@ impl Carried {
                 model::PathMatch::Exact(path) => PathMatch::Exact(path.clone()),
                 model::PathMatch::Prefix(prefix) => PathMatch::Prefix(prefix.clone()),
             };
-            let built = build_route(config, &names, index, route).with_context(|| format!("route `{}`", route.name))?;
+            let limits = match &route.action {
+                model::Action::Forward(forward) => {
+                    let name = format!("route {}", route.name);
+                    next.limits(self, name, forward.limits.as_ref(), forward.callers.len())
+                }
+                model::Action::Deny => None,
+            };
+            let built =
+                build_route(config, &names, index, route, limits).with_context(|| format!("route `{}`", route.name))?;
             routes.insert(&route.host, &path, built);
         }
         let snapshot = Snapshot {
             generation,
             routes: Arc::new(routes),
             keys: Arc::new(caller_keys(config).collect()),
-            callers: config.callers.iter().map(|caller| caller.name.as_str().into()).collect(),
-            evictions: config.callers.iter().map(|caller| caller.evict_after).collect(),
+            callers: config.callers.iter().map(|caller| next.caller(self, caller)).collect(),
+            grounds: Arc::new(next.grounds()),
             endpoints,
             listeners,
             stripped: stripped_headers(config)?,
@@ -139,6 +170,71 @@ impl Carried {
         };
         *self = next;
         Ok(snapshot)
+    }
+
+    /// The issuers whose keys are looked after.
+    #[must_use]
+    pub const fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
+    /// The same, to note what they publish.
+    pub const fn issuers_mut(&mut self) -> &mut Issuers {
+        &mut self.issuers
+    }
+
+    /// What callers are judged by, besides the snapshot's own.
+    #[must_use]
+    pub fn grounds(&self) -> Grounds {
+        let face = |name: &Option<String>| self.faces.get(name.as_ref()?).cloned();
+        Grounds { issuers: self.issuers.keys(), services: self.services.iter().map(face).collect() }
+    }
+
+    /// Notes what callers of services that are played are judged by.
+    pub fn play(&mut self, faces: Faces) {
+        self.faces = faces;
+    }
+
+    /// What is limited.
+    #[must_use]
+    pub fn quotas(&self) -> ByName {
+        let limited = self.limits.iter().filter(|(_, limits)| limits.quota().is_some());
+        limited.map(|(name, limits)| (name.clone(), Arc::clone(limits))).collect()
+    }
+
+    /// The limits of a caller or route. What has been used and is in flight is carried over, whatever changed.
+    fn limits(
+        &mut self,
+        before: &Self,
+        name: String,
+        allowed: Option<&model::CallLimits>,
+        callers: usize,
+    ) -> Option<Arc<Limiter>> {
+        let allowed = allowed?;
+        let known = before.limits.get(&name);
+        let limits = known
+            .filter(|known| known.are(allowed, callers))
+            .map_or_else(|| Arc::new(Limiter::new(allowed.clone(), callers, known.map(|known| &**known))), Arc::clone);
+        self.limits.insert(name, Arc::clone(&limits));
+        Some(limits)
+    }
+
+    fn caller(&mut self, before: &Self, caller: &model::Caller) -> CallerEntry {
+        let rules = self.issuers.add(&before.issuers, &caller.name, &caller.kind);
+        let proof = match (&caller.kind, rules) {
+            (model::CallerKind::Anonymous, _) => Proof::Anonymous,
+            (model::CallerKind::Service(_), managers) => Proof::Service { managers },
+            (_, Some(rules)) => Proof::Token(rules),
+            (model::CallerKind::Certificate(rules), None) => Proof::Certificate(CertificateRules {
+                names: rules.names.clone(),
+                fingerprints: rules.fingerprints.clone(),
+            }),
+            (model::CallerKind::Keys(_) | model::CallerKind::Token(_), None) => Proof::Keys,
+        };
+        let played = matches!(caller.kind, model::CallerKind::Service(_)).then(|| caller.name.clone());
+        self.services.push(played);
+        let limits = self.limits(before, format!("caller {}", caller.name), caller.limits.as_ref(), 1);
+        CallerEntry { name: caller.name.as_str().into(), proof, limits, evict_after: caller.evict_after }
     }
 
     /// Notes what a name leads to.
@@ -186,6 +282,7 @@ impl Carried {
             certificates: tls.certificates.iter().map(|certificate| certificate.digest).collect(),
             client_auth: tls.client_auth,
             client_ca: tls.client_ca.as_ref().map(|roots| roots.roots.clone()),
+            client_crl: tls.client_crl.clone(),
             h1: listener.h1,
             h2: listener.h2,
         });
@@ -199,13 +296,15 @@ impl Carried {
         };
         self.listeners.insert(key, (id, tls_key, tls.clone()));
         let several = listener.tls.as_ref().is_some_and(|tls| tls.certificates.len() > 1);
+        let client_trust = tls.as_ref().and_then(|tls| tls.trust.clone());
         Ok(Arc::new(ListenerPolicy {
             id,
             name: listener.name.as_str().into(),
             h1: listener.h1,
             h2: listener.h2,
-            certificates: tls.as_ref().map(|(_, by_name)| Arc::clone(by_name)).filter(|_| several),
-            tls: tls.map(|(config, _)| config),
+            certificates: tls.as_ref().map(|tls| Arc::clone(&tls.by_name)).filter(|_| several),
+            tls: tls.map(|tls| tls.config),
+            client_trust,
             hosts: listener.hosts.iter().map(|host| host.as_str().into()).collect(),
             trusted_proxies: listener
                 .trusted_proxies
@@ -401,20 +500,22 @@ fn server_tls(listener: &model::Listener, tls: &model::ListenerTls) -> anyhow::R
     let named = tls.certificates.iter().map(|certificate| (certificate.names.clone(), Arc::clone(&certificate.key)));
     let by_name = Arc::new(CertificatesByName::new(named));
     let builder = rustls::ServerConfig::builder();
-    let builder = match (tls.client_auth, &tls.client_ca) {
-        (model::ClientAuth::Off, _) | (_, None) => builder.with_no_client_auth(),
+    let (builder, trust) = match (tls.client_auth, &tls.client_ca) {
+        (model::ClientAuth::Off, _) | (_, None) => (builder.with_no_client_auth(), None),
         (demand, Some(roots)) => {
-            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::clone(roots));
+            let verifier = WebPkiClientVerifier::builder(Arc::clone(roots)).with_crls(tls.client_crl.iter().cloned());
             let verifier =
                 if demand == model::ClientAuth::Optional { verifier.allow_unauthenticated() } else { verifier };
-            builder.with_client_cert_verifier(verifier.build().context("`client_ca` cannot be used")?)
+            let verifier = verifier.build().context("`client_ca` or `client_crl` cannot be used")?;
+            let trust = ClientTrust { id: ClientTrustId::fresh(), verifier: Arc::clone(&verifier) };
+            (builder.with_client_cert_verifier(verifier), Some(Arc::new(trust)))
         }
     };
     let mut config = builder.with_cert_resolver(Arc::<CertificatesByName>::clone(&by_name));
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().context("no session tickets")?;
     let offered = [(listener.h2, &b"h2"[..]), (listener.h1, b"http/1.1")];
     config.alpn_protocols = offered.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
-    Ok((Arc::new(config), by_name))
+    Ok(ServerTls { config: Arc::new(config), by_name, trust })
 }
 
 fn server_name(connect: &model::UpstreamConnect, url: &model::UpstreamUrl) -> anyhow::Result<ServerName<'static>> {
@@ -448,7 +549,13 @@ impl<'c> Names<'c> {
     }
 }
 
-fn build_route(config: &Config, names: &Names<'_>, index: usize, route: &model::Route) -> anyhow::Result<Route> {
+fn build_route(
+    config: &Config,
+    names: &Names<'_>,
+    index: usize,
+    route: &model::Route,
+    limits: Option<Arc<Limiter>>,
+) -> anyhow::Result<Route> {
     let listener =
         |name: &String| names.listeners.get(name.as_str()).copied().with_context(|| format!("no listener `{name}`"));
     let allow = route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
@@ -464,7 +571,9 @@ fn build_route(config: &Config, names: &Names<'_>, index: usize, route: &model::
         matched: matched.into(),
         action: match &route.action {
             model::Action::Deny => Action::Deny,
-            model::Action::Forward(forward) => Action::Forward(Box::new(build_forward(config, names, forward)?)),
+            model::Action::Forward(forward) => {
+                Action::Forward(Box::new(Forward { limits, ..build_forward(config, names, forward)? }))
+            }
         },
     })
 }
@@ -473,8 +582,6 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
     let caller =
         |name: &String| names.callers.get(name.as_str()).copied().with_context(|| format!("no caller `{name}`"));
     let allowed: Box<[usize]> = forward.callers.iter().map(caller).collect::<anyhow::Result<_>>()?;
-    let is_anonymous =
-        |at: &usize| config.callers.get(*at).is_some_and(|c| matches!(c.kind, model::CallerKind::Anonymous));
     let header_name = |name: &String| {
         HeaderName::from_bytes(name.as_bytes()).with_context(|| format!("`{name}` is not a field name"))
     };
@@ -485,7 +592,6 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
         .with_context(|| format!("no endpoint `{}`", forward.endpoint))?;
     Ok(Forward {
         callers: CallerPolicy {
-            anonymous: allowed.iter().position(is_anonymous),
             allowed,
             headers: forward
                 .caller_headers
@@ -501,6 +607,7 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
         attach: forward.attach,
         rewrite: rewrite(forward, config.endpoints.get(endpoint)),
         identity_header: forward.identity_header.as_ref().map(header_name).transpose()?,
+        limits: None,
         timeout: forward.timeout.unwrap_or(config.timeouts.request),
         body: forward.body.unwrap_or(config.limits.body),
         replay_body: forward.replay_body.unwrap_or(config.limits.replay_body),
@@ -541,13 +648,20 @@ fn special(allowed: model::PathChars) -> Special {
     parts.into_iter().filter(|(on, _)| *on).fold(Special::NONE, |all, (_, one)| all.with(one))
 }
 
-fn caller_keys(config: &Config) -> impl Iterator<Item = KeyEntry> {
+fn caller_keys(config: &Config) -> impl Iterator<Item = ([u8; 32], KeyGrant)> {
     config.callers.iter().enumerate().flat_map(|(caller, entry)| {
         let keys: &[model::CallerKey] = match &entry.kind {
             model::CallerKind::Keys(keys) => keys,
-            model::CallerKind::Anonymous => &[],
+            model::CallerKind::Anonymous
+            | model::CallerKind::Token(_)
+            | model::CallerKind::Certificate(_)
+            | model::CallerKind::Service(_) => &[],
         };
-        keys.iter().map(move |key| KeyEntry { sha256: key.sha256, caller, expires: key.expires })
+        keys.iter().map(move |key| {
+            let (not_before, expires) = (key.not_before.unwrap_or(0), key.expires.unwrap_or(u64::MAX));
+            let grant = KeyGrant { caller, name: key.name.clone(), not_before, expires };
+            (key.sha256, grant)
+        })
     })
 }
 

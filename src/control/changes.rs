@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use rustls_pki_types::TrustAnchor;
+use rustls_pki_types::{CertificateRevocationListDer, TrustAnchor};
 
 use crate::config::model::{
     Caller, CallerKind, ClientAuth, Config, Credential, Endpoint, Listener, ListenerTls, Service,
@@ -120,7 +120,7 @@ fn caller_difference(before: &Caller, after: &Caller) -> Option<&'static str> {
 
 fn listener_difference(before: &Listener, after: &Listener) -> Option<&'static str> {
     if tls_face(before.tls.as_ref()) != tls_face(after.tls.as_ref()) {
-        return Some("has other certificates or client CAs");
+        return Some("has other certificates, client CAs or revocation lists");
     }
     if before.address != after.address {
         return Some("listens elsewhere");
@@ -132,14 +132,15 @@ fn listener_difference(before: &Listener, after: &Listener) -> Option<&'static s
     (rest(before) != rest(after)).then_some("changed")
 }
 
-/// Digests of certificates, demand for client certificates, and the CAs they must come from.
-type TlsFace = (Vec<[u8; 32]>, ClientAuth, Option<Vec<TrustAnchor<'static>>>);
+/// Digests of certificates, demand for client certificates, the CAs they must come from, and what those took back.
+type TlsFace =
+    (Vec<[u8; 32]>, ClientAuth, Option<Vec<TrustAnchor<'static>>>, Vec<CertificateRevocationListDer<'static>>);
 
 /// What makes one TLS configuration different from another.
 fn tls_face(tls: Option<&ListenerTls>) -> Option<TlsFace> {
     tls.map(|tls| {
         let certificates = tls.certificates.iter().map(|certificate| certificate.digest).collect();
-        (certificates, tls.client_auth, tls.client_ca.as_ref().map(|roots| roots.roots.clone()))
+        (certificates, tls.client_auth, tls.client_ca.as_ref().map(|roots| roots.roots.clone()), tls.client_crl.clone())
     })
 }
 

@@ -5,10 +5,12 @@
 
 mod drivers;
 mod operations;
+mod played_services;
 mod services;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -24,15 +26,20 @@ use super::{
     changes,
     desk::Desk,
     fingerprint::Fingerprints,
+    issuers::Following,
     listening::{self, ListenerKey, Sockets},
     memory::MemoryGauge,
     names::{Names, Resolve},
+    played::Played,
     publish::{self, Publisher},
+    quotas::{self, Quotas},
     threads::{Death, SEEN_PATIENCE, Threads},
 };
 use crate::{
+    azure::http::Http,
     clock::{Clock, Moment},
-    config::model::{Config, Credential, Endpoint, Listener},
+    config::model::{Config, Credential, Endpoint, KeySource, Listener},
+    jwt::key_set::KeySet,
     proxy::{
         accept::WorkerHandle,
         credential::{Report, Reports},
@@ -71,6 +78,10 @@ pub struct Parts {
     pub logs: Option<LogControl>,
     /// For upstreams that are given by name.
     pub resolver: Arc<dyn Resolve>,
+    /// The way to the issuers of callers' tokens.
+    pub http: Http,
+    /// The state directory, where there is one that can be used.
+    pub state: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -92,6 +103,10 @@ pub struct Gate {
     /// What workers say of credentials, until somebody listens.
     reports: Mutex<Option<mpsc::Receiver<Report>>>,
     desk: Desk,
+    issuers: Mutex<Following>,
+    quotas: Mutex<Option<Quotas>>,
+    /// Locked after `publisher`, where both are.
+    played: Arc<tokio::sync::Mutex<Played>>,
     /// For tasks that must not keep the gate alive.
     me: Weak<Self>,
     facts: Mutex<Facts>,
@@ -140,11 +155,24 @@ impl Gate {
     /// # Errors
     /// What could not be built or started.
     pub fn start(parts: Parts) -> anyhow::Result<(Arc<Self>, mpsc::UnboundedReceiver<Death>)> {
-        let Parts { config, source, sockets, clock, access, salt, logs, resolver } = parts;
+        let Parts { config, source, sockets, clock, access, salt, logs, resolver, http, state } = parts;
         let count = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::new()?);
-        let publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
+        let mut publisher = Publisher::first(&config, count, Arc::clone(&metrics))?;
         let (reports, received) = Reports::channel();
+        let mut played = Played::new(state.clone());
+        let faces = played.adopt(&config, clock.unix_seconds())?;
+        if !faces.is_empty() {
+            publisher.replay(faces);
+        }
+        let quotas = state.clone().map(|dir| Quotas::resume(dir, &publisher.quotas()));
+        let issuers = Following::new(http, state);
+        let sources = publisher.issuers().sources();
+        for (source, _) in &sources {
+            if let Some(set) = issuers.kept().read(source) {
+                publisher.rekey(source, set);
+            }
+        }
         let shared = Shared {
             snapshots: Arc::clone(publisher.cell()),
             clock: clock.clone(),
@@ -171,6 +199,9 @@ impl Gate {
             reports: Mutex::new(Some(received)),
             desk: Desk::default(),
             names: Mutex::new(Names::new(resolver)),
+            issuers: Mutex::new(issuers),
+            quotas: Mutex::new(quotas),
+            played: Arc::new(tokio::sync::Mutex::new(played)),
             facts: Mutex::new(Facts {
                 config: Arc::new(config),
                 attached: Attached::new(),
@@ -186,6 +217,9 @@ impl Gate {
             shared,
         });
         gate.follow_names();
+        gate.follow_issuers(sources);
+        tokio::spawn(Self::keep_quotas(Weak::clone(&gate.me)));
+        tokio::spawn(Self::keep_signing(Weak::clone(&gate.me)));
         Ok((gate, deaths))
     }
 
@@ -222,6 +256,46 @@ impl Gate {
     /// A name could not be looked up.
     pub fn count_name_failure(&self, name: &str) {
         self.shared.metrics.name_failures.with_label_values(&[name]).inc();
+    }
+
+    /// Serves by the keys that an issuer publishes now. Whether they are others than before.
+    pub async fn adopt_issuer_keys(&self, source: &KeySource, set: KeySet) -> bool {
+        let adopted = self.publisher.lock().await.rekey(source, set).is_some();
+        if adopted {
+            publish::wake(&self.workers);
+        }
+        adopted
+    }
+
+    /// An issuer was asked for its keys.
+    pub fn count_issuer_refresh(&self, issuer: &str, result: &str) {
+        self.shared.metrics.issuer_refreshes.with_label_values(&[issuer, result]).inc();
+    }
+
+    /// Writes what was used of the day's requests, every few seconds, as long as the gate lives.
+    async fn keep_quotas(me: Weak<Self>) {
+        loop {
+            tokio::time::sleep(quotas::WRITTEN).await;
+            let Some(gate) = me.upgrade() else { return };
+            gate.write_quotas().await;
+        }
+    }
+
+    /// Writes what was used of the day's requests.
+    pub async fn write_quotas(self: Arc<Self>) {
+        let limits = self.publisher.lock().await.quotas();
+        let written = tokio::task::spawn_blocking(move || {
+            if let Some(quotas) = &mut *self.quotas.lock().unwrap_or_else(PoisonError::into_inner) {
+                quotas.write(&limits);
+            }
+        });
+        if let Err(panic) = written.await {
+            tracing::error!(%panic, "the quotas of today cannot be written");
+        }
+    }
+
+    fn follow_issuers(&self, sources: Vec<(KeySource, Arc<Notify>)>) {
+        self.issuers.lock().unwrap_or_else(PoisonError::into_inner).follow(sources, &self.me);
     }
 
     /// Looks after the names of the upstreams that are in force.
@@ -297,11 +371,18 @@ impl Gate {
         }
         // What cannot be listened on leaves the configuration in force whole; what was bound for nothing is let go.
         let bound = self.sockets().bind(&config.listeners);
-        let published = bound.and_then(|()| publisher.publish(&config, &attached));
+        // Old services are played on until the new configuration is in force.
+        let published = match bound {
+            Ok(()) => self.play(publisher, &config).await.and_then(|()| publisher.publish(&config, &attached)),
+            Err(error) => Err(error),
+        };
         let generation = match published {
             Ok(generation) => generation,
             Err(error) => {
                 self.sockets().keep(&before.listeners);
+                if let Err(error) = self.play(publisher, &before).await {
+                    tracing::error!("services that were played before: {error:#}");
+                }
                 return Err(refused(vec![format!("{error:#}")]));
             }
         };
@@ -319,6 +400,7 @@ impl Gate {
             facts.note_fingerprints(self.shared.clock.now());
         }
         self.follow_names();
+        self.follow_issuers(publisher.issuers().sources());
         self.config_changed.notify_one();
         Ok(ReloadReport { generation, changed, warnings, drained: false })
     }
@@ -382,6 +464,7 @@ impl Gate {
             tracing::warn!(connections = self.open_connections(), "drain time is over: the rest is dropped");
         }
         let _ = tokio::task::spawn_blocking(move || threads.stop()).await;
+        Arc::clone(self).write_quotas().await;
         tracing::info!("drained");
     }
 

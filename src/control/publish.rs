@@ -15,10 +15,14 @@ use super::{
     attach::{self, Attach, Attached},
     build::Carried,
     descriptors::affordable,
+    issuers::known::Issuers,
+    played::Faces,
+    quotas::ByName,
 };
 use crate::{
-    config::model::{Config, Endpoint, Listener},
+    config::model::{Config, Endpoint, KeySource, Listener},
     ids::{EndpointId, Generation, ListenerId},
+    jwt::key_set::KeySet,
     proxy::{
         self,
         accept::{Caps, WorkerHandle},
@@ -128,6 +132,41 @@ impl Publisher {
     #[must_use]
     pub fn endpoint_id(&self, name: &str) -> Option<EndpointId> {
         self.carried.endpoint_id(name)
+    }
+
+    /// The issuers whose keys are looked after.
+    #[must_use]
+    pub const fn issuers(&self) -> &Issuers {
+        self.carried.issuers()
+    }
+
+    /// Limits of which the day's requests are counted.
+    #[must_use]
+    pub fn quotas(&self) -> ByName {
+        self.carried.quotas()
+    }
+
+    /// Publishes the keys of an issuer; none where that changes nothing.
+    pub fn rekey(&mut self, source: &KeySource, set: KeySet) -> Option<Generation> {
+        if !self.carried.issuers_mut().learn(source, set) {
+            return None;
+        }
+        let mut next = Snapshot::clone(&self.cell.load());
+        next.grounds = Arc::new(self.carried.grounds());
+        Some(self.store(next))
+    }
+
+    /// Notes what callers of services that are played are judged by, for the next snapshot.
+    pub fn play(&mut self, faces: Faces) {
+        self.carried.play(faces);
+    }
+
+    /// Publishes what callers of services that are played are judged by.
+    pub fn replay(&mut self, faces: Faces) -> Generation {
+        self.carried.play(faces);
+        let mut next = Snapshot::clone(&self.cell.load());
+        next.grounds = Arc::new(self.carried.grounds());
+        self.store(next)
     }
 
     fn store(&mut self, mut snapshot: Snapshot) -> Generation {

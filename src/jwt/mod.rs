@@ -1,11 +1,17 @@
 //! JSON Web Tokens in their compact form (RFC 7515, 7519): taken apart, put together, and the signatures that Azure's sides use.
 //!
-//! The embedded Azure signs and checks with it, and so does [`crate::service_auth`]. It decides nothing: who is trusted, and
-//! until when, is the callers' affair. `jsonwebtoken` was not taken: it refuses the padding that one of Microsoft's libraries leaves
-//! in its assertions, cannot make keys, and would bring a second base64 and a second PEM reader.
+//! Two readers. [`jws`] is the strict one, for what callers send: a closed list of algorithms ([`algorithm`]) and the keys that an
+//! issuer publishes ([`key_set`]). [`Compact`] is the lenient one, for the embedded Azure, which takes what Microsoft's libraries
+//! send. Who is trusted, and until when, is said by [`terms`]. `jsonwebtoken` was not taken: it refuses the padding that one of
+//! those libraries leaves in its assertions, parses keys anew for each token, and passes over names that stand twice.
 
-pub mod hmac;
+pub mod algorithm;
+pub mod ed25519;
+pub mod jws;
+pub mod key_set;
+mod object;
 pub mod rsa;
+pub mod terms;
 
 use base64::{
     Engine,
@@ -18,6 +24,12 @@ use serde_json::{Map, Value};
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Neither writes nor reads padding, and no stray bits at the end: each value has one spelling.
+const STRICT_BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
 
 /// A token longer than this is none of ours: Entra's own are under 4 KiB.
@@ -33,6 +45,11 @@ pub fn encode_base64url(bytes: &[u8]) -> String {
 #[must_use]
 pub fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     BASE64URL.decode(text).ok()
+}
+
+/// Reads base64url in its one canonical spelling (RFC 7515 section 2). None where it is anything else.
+fn strict_base64url(text: &str) -> Option<Vec<u8>> {
+    STRICT_BASE64URL.decode(text).ok()
 }
 
 /// A token taken apart. Nothing of it has been checked.

@@ -3,22 +3,25 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{hmac::HmacKey, rsa::*, *};
+use super::{ed25519::Ed25519Signer, jws::Jws, rsa::*, *};
 
 #[test]
 fn a_token_comes_apart_as_it_was_put_together() {
-    let key = HmacKey::new(&[7; 32]);
-    let token = assemble(&json!({ "alg": "HS256" }), &json!({ "aud": ["a", "b"], "exp": 12.9 }), |signed| {
-        Ok::<_, ()>(key.sign(signed))
+    let signer = Ed25519Signer::from_seed(&[7; 32]);
+    let token = assemble(&json!({ "alg": "EdDSA" }), &json!({ "aud": ["a", "b"], "exp": 12.9 }), |signed| {
+        Ok::<_, ()>(signer.sign(signed))
     })
     .unwrap();
     let parsed = Compact::parse(&token).unwrap();
-    assert_eq!(parsed.header_text("alg"), Some("HS256"));
+    assert_eq!(parsed.header_text("alg"), Some("EdDSA"));
     assert_eq!(parsed.audiences().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(parsed.seconds("exp"), Some(12));
     assert_eq!(parsed.seconds("nbf"), None);
-    assert!(key.verify(parsed.signed, &parsed.signature));
-    assert!(!HmacKey::new(&[8; 32]).verify(parsed.signed, &parsed.signature));
+    let strict = Jws::parse(token.as_bytes()).unwrap();
+    assert!(signer.public().signed(&strict));
+    assert!(!Ed25519Signer::from_seed(&[8; 32]).public().signed(&strict));
+    let other = assemble(&json!({ "alg": "ES256" }), &json!({}), |signed| Ok::<_, ()>(signer.sign(signed))).unwrap();
+    assert!(!signer.public().signed(&Jws::parse(other.as_bytes()).unwrap()), "the algorithm is the key's own");
 }
 
 #[test]

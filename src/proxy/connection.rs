@@ -134,6 +134,7 @@ impl Connection {
             }
             Phase::Idle if stood > PARK && !self.parked.replace(true) => {
                 self.may_park.set(true);
+                self.peer.memo.shrink();
                 self.leash.wake();
                 None
             }

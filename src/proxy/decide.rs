@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use http::{Method, Version};
 
 use super::{
-    auth::Caller,
+    auth::{Caller, Evidence, Reason, Subject, token_cache::TokenCache},
     authority,
     head::RequestHead,
     headers::{
@@ -35,6 +35,8 @@ pub struct Plan<'s> {
     pub forward: &'s Forward,
     /// Proof that the caller was let in.
     pub caller: Caller,
+    /// What the caller's credential says of it.
+    pub subject: Option<Subject<'s>>,
     /// The path below the upstream's base: canonical, rewritten, begins with `/`.
     pub path: Cow<'s, str>,
     /// Whether `path` is the request's own, letter by letter.
@@ -54,11 +56,15 @@ pub struct Refusal<'s> {
     pub reject: Reject,
     /// For metrics, and for `allow` in a 405.
     pub route: Option<&'s Route>,
+    /// Why the caller's credential did not do, for metrics.
+    pub reason: Option<Reason>,
+    /// The caller whose issuer may have a key by now that it did not have.
+    pub renew: Option<usize>,
 }
 
 impl From<Reject> for Refusal<'_> {
     fn from(reject: Reject) -> Self {
-        Self { reject, route: None }
+        Self { reject, route: None, reason: None, renew: None }
     }
 }
 
@@ -72,6 +78,7 @@ pub fn decide<'s>(
     head: &'s RequestHead,
     survey: &Survey<'_>,
     peer: &Peer,
+    tokens: &TokenCache,
     tick: Tick,
 ) -> Result<Plan<'s>, Refusal<'s>> {
     let wanted = websocket::wanted(head, survey);
@@ -99,14 +106,20 @@ pub fn decide<'s>(
     let route = snapshot
         .routes
         .find(listener.id, host, &canonical.path, method)
-        .map_err(|missing| Refusal { reject: missing.reject, route: missing.route })?;
-    let refuse = |reject| Refusal { reject, route: Some(route) };
+        .map_err(|missing| Refusal { route: missing.route, ..missing.reject.into() })?;
+    let refuse = |reject: Reject| Refusal { route: Some(route), ..reject.into() };
 
     let Action::Forward(forward) = &route.action else { return Err(refuse(Reject::RouteDenied)) };
     if canonical.special != Special::NONE && !canonical.special.allowed_by(forward.special) {
         return Err(refuse(Reject::BadRequest("the request's path has characters that this route does not allow")));
     }
-    let caller = forward.callers.verify(&snapshot.keys, &peer.memo, survey, tick.unix).map_err(refuse)?;
+    let evidence = Evidence { survey, peer, trust: listener.client_trust.as_deref(), tokens, tick };
+    let admitted = forward.callers.verify(snapshot, evidence).map_err(|refused| Refusal {
+        reject: refused.reject,
+        route: Some(route),
+        reason: refused.reason,
+        renew: refused.renew,
+    })?;
     if head.method == Method::OPTIONS && survey.max_forwards.first().is_some_and(is_zero) {
         return Err(refuse(Reject::LastHop));
     }
@@ -129,7 +142,8 @@ pub fn decide<'s>(
     Ok(Plan {
         route,
         forward,
-        caller,
+        caller: admitted.caller,
+        subject: admitted.subject,
         path: rewrite(canonical.path, &route.matched, &forward.rewrite),
         path_unchanged: unchanged,
         candidates: balance::draw_two(endpoint.upstreams.len(), tick.dice),

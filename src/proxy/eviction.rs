@@ -38,7 +38,7 @@ impl Claim {
         survey: &Survey<'_>,
         connection: &Connection,
     ) -> Option<Box<Self>> {
-        let after = (*snapshot.evictions.get(caller.index())?)?;
+        let after = snapshot.callers.get(caller.index())?.evict_after?;
         let presented = forward.callers.presented(survey).ok()??;
         let digest = connection.peer.memo.digest(presented);
         Some(Box::new(Self { digest, after, until: Cell::new(None) }))
@@ -59,12 +59,18 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::auth::KeyEntry;
+    use crate::proxy::auth::KeyGrant;
 
     const KEY: [u8; 32] = [7; 32];
 
     fn keys(expires: Option<u64>) -> KeyTable {
-        [KeyEntry { sha256: KEY, caller: 0, expires }].into_iter().collect()
+        between(0, expires)
+    }
+
+    fn between(not_before: u64, expires: Option<u64>) -> KeyTable {
+        [(KEY, KeyGrant { caller: 0, name: None, not_before, expires: expires.unwrap_or(u64::MAX) })]
+            .into_iter()
+            .collect()
     }
 
     fn tick(millis: u64) -> Tick {
@@ -87,5 +93,12 @@ mod tests {
         let claim = Claim { digest: KEY, after: Duration::ZERO, until: Cell::new(None) };
         assert!(!claim.is_over(&keys(Some(1_002)), tick(1_000)));
         assert!(claim.is_over(&keys(Some(1_002)), tick(2_000)), "at once, where nothing is granted");
+    }
+
+    #[test]
+    fn a_key_whose_time_is_put_off_is_gone_until_then() {
+        let claim = Claim { digest: KEY, after: Duration::ZERO, until: Cell::new(None) };
+        assert!(!claim.is_over(&between(1_002, None), tick(2_000)));
+        assert!(claim.is_over(&between(1_003, None), tick(2_000)));
     }
 }

@@ -17,6 +17,7 @@ use super::{
     connection::Connection,
     eviction::Claim,
     headers::trace::RequestId,
+    limit::Held,
     reject::Reject,
     upstream::{admission::Place, pool::LocalBackend},
     worker::{RouteMeter, Worker},
@@ -113,6 +114,8 @@ pub struct Exchange {
     pub place: RefCell<Option<Place>>,
     /// The key that it must not outlive for long, where its caller says so.
     pub claim: OnceCell<Box<Claim>>,
+    /// The caller's and the route's requests in flight that it is one of; given back with the exchange.
+    pub held: RefCell<Held>,
     deadlines: Deadlines,
     stage: Cell<Stage>,
     verdict: Cell<Option<Reject>>,
@@ -158,6 +161,8 @@ pub struct Logged {
     pub path: Box<str>,
     /// Name of the caller, in the worker's memory.
     pub caller: Option<Rc<str>>,
+    /// What its credential says of it.
+    pub subject: Option<Box<str>>,
     /// The upstream that was asked last.
     pub upstream: Option<Rc<LocalBackend>>,
 }
@@ -182,6 +187,7 @@ impl Exchange {
             record: Record::default(),
             place: RefCell::default(),
             claim: OnceCell::new(),
+            held: RefCell::default(),
             deadlines,
             stage: Cell::new(Stage::Awaiting { until: started + deadlines.request }),
             verdict: Cell::default(),

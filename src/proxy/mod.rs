@@ -24,6 +24,7 @@ pub mod headers;
 pub mod http1;
 pub mod http2;
 pub mod io_watch;
+pub mod limit;
 pub mod path;
 pub mod peer;
 pub mod pipeline;

@@ -6,6 +6,7 @@ use http::Method;
 
 use super::{
     answer::Outcome,
+    auth::Reason,
     body::CallerBody,
     connection::Connection,
     decide::decide,
@@ -14,6 +15,7 @@ use super::{
     forward::Forwarding,
     head::RequestHead,
     headers::{survey::Survey, trace},
+    limit,
     reject::Reject,
     respond::{Manner, respond},
     worker::Worker,
@@ -28,7 +30,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     body.begin(head.version, &survey);
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
-    let manner = |allow| Manner { grpc: survey.is_grpc(), is_head: head.method == Method::HEAD, allow };
+    let manner = |allow| Manner { grpc: survey.is_grpc(), is_head: head.method == Method::HEAD, allow, limited: None };
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
     let retired = if listener.is_none() { worker.policy(connection.listener) } else { None };
@@ -38,7 +40,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             worker.count_limit("memory");
             Err(Reject::Overloaded.into())
         }
-        Some(policy) => decide(&view.snapshot, policy, head, &survey, &connection.peer, tick),
+        Some(policy) => decide(&view.snapshot, policy, head, &survey, &connection.peer, worker.tokens(), tick),
         None => Err(Reject::Draining.into()),
     };
     let route = match &decision {
@@ -48,17 +50,28 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     let record = &exchange.0.record;
     record.meter.replace(listener.and_then(|at| worker.meter(&view, at, route.map(|route| route.index))));
     if view.snapshot.access != Access::Off {
-        let caller = decision.as_ref().ok().and_then(|plan| view.caller(plan.caller)).cloned();
+        let plan = decision.as_ref().ok();
+        let caller = plan.and_then(|plan| view.caller(plan.caller)).cloned();
+        let subject = plan.and_then(|plan| plan.subject.as_ref());
         record.logged.replace(Some(Logged {
             method: head.method.clone(),
             path: head.path().into(),
             caller,
+            subject: subject.map(|subject| subject.as_str().into()),
             upstream: None,
         }));
     }
 
     match decision {
         Ok(plan) => {
+            match limit::admit(&view.snapshot, &plan, tick) {
+                Ok(held) => drop(exchange.0.held.replace(held)),
+                Err(limited) => {
+                    worker.count_limit(limited.kind.label());
+                    let manner = Manner { limited: Some(limited), ..manner(None) };
+                    return refuse(limited.reject(), None, manner, exchange);
+                }
+            }
             exchange.0.limit_request(plan.forward.timeout);
             if let Some(claim) = Claim::of(&view.snapshot, plan.caller, plan.forward, &survey, connection) {
                 // A new exchange has none.
@@ -68,7 +81,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
             match forwarding.run(&exchange.0, body).await {
                 Ok(reached) => reached.outcome(exchange),
-                Err(reject) => refuse(reject, manner(None), exchange),
+                Err(reject) => refuse(reject, None, manner(None), exchange),
             }
         }
         Err(refusal) => {
@@ -82,19 +95,22 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             }
             let lists = matches!(refusal.reject, Reject::MethodNotAllowed | Reject::LastHop);
             let allow = refusal.route.filter(|_| lists).map(|route| route.allow.clone());
-            refuse(refusal.reject, manner(allow), exchange)
+            if let Some(issuer) = refusal.renew.and_then(|at| view.snapshot.callers.get(at)?.proof.issuer()) {
+                issuer.notify_one();
+            }
+            refuse(refusal.reject, refusal.reason, manner(allow), exchange)
         }
     }
 }
 
-fn refuse(reject: Reject, manner: Manner, exchange: Watched) -> Outcome {
+fn refuse(reject: Reject, reason: Option<Reason>, manner: Manner, exchange: Watched) -> Outcome {
     let route = exchange.0.record.meter.borrow().as_ref().map(|meter| std::sync::Arc::clone(&meter.route));
     exchange
         .0
         .worker
         .metrics()
         .caller_rejections
-        .with_label_values(&[route.as_deref().unwrap_or("none"), reject.code()])
+        .with_label_values(&[route.as_deref().unwrap_or("none"), reason.map_or(reject.code(), Reason::label)])
         .inc();
     Outcome::Answer(respond(reject, manner, exchange))
 }

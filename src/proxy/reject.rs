@@ -36,6 +36,10 @@ pub enum Reject {
     NoRoute,
     /// The path is known, the method is not allowed there.
     MethodNotAllowed,
+    /// Too many requests in a time, or in flight.
+    RateLimited,
+    /// Too many requests today.
+    QuotaExceeded,
     /// OPTIONS that says it goes no further: no failure, but answered by us.
     LastHop,
     /// The caller sent its body too slowly or not at all.
@@ -76,6 +80,8 @@ impl Reject {
             Self::RouteDenied => "route_denied",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::LastHop => "last_hop",
             Self::RequestTimeout => "request_timeout",
             Self::RequestTooLarge => "request_too_large",
@@ -100,6 +106,7 @@ impl Reject {
             Self::CallerForbidden | Self::RouteDenied => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RateLimited | Self::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::LastHop => StatusCode::NO_CONTENT,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -138,6 +145,8 @@ impl Reject {
             Self::RouteDenied => "access to this path is denied",
             Self::NoRoute => "nothing is served at this host and path",
             Self::MethodNotAllowed => "this method is not allowed here; the allow header lists those that are",
+            Self::RateLimited => "too many requests; retry-after says when to try again",
+            Self::QuotaExceeded => "the requests of this day are used up; retry-after says when the next one begins",
             Self::LastHop => "the request says that it goes no further",
             Self::RequestTimeout => "the request body did not arrive in time",
             Self::RequestTooLarge => "the request body is larger than this route allows",
@@ -155,7 +164,7 @@ impl Reject {
         }
     }
 
-    /// Seconds for `Retry-After`, where trying again makes sense.
+    /// Seconds for `Retry-After`, where trying again makes sense and nobody knows better.
     #[must_use]
     pub const fn retry_after(self) -> Option<u32> {
         match self.status() {
@@ -178,7 +187,7 @@ impl Reject {
             Self::RequestTimeout | Self::UpstreamTimeout => 4,
             Self::NoRoute | Self::MethodNotAllowed | Self::LastHop => 12,
             Self::CallerForbidden | Self::RouteDenied => 7,
-            Self::RequestTooLarge | Self::RequestHeadTooLarge => 8,
+            Self::RequestTooLarge | Self::RequestHeadTooLarge | Self::RateLimited | Self::QuotaExceeded => 8,
             Self::CallerUnknown | Self::CallerExpired => 16,
             Self::UpstreamUnreachable
             | Self::UpstreamProtocolError
@@ -190,7 +199,7 @@ impl Reject {
     }
 
     /// Every variant, for tables of metrics and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest("the request is malformed"),
         Self::AmbiguousCredentials,
         Self::UpgradeRefused,
@@ -200,6 +209,8 @@ impl Reject {
         Self::RouteDenied,
         Self::NoRoute,
         Self::MethodNotAllowed,
+        Self::RateLimited,
+        Self::QuotaExceeded,
         Self::LastHop,
         Self::RequestTimeout,
         Self::RequestTooLarge,
@@ -229,7 +240,7 @@ mod tests {
         assert_eq!(
             table.join("\n"),
             "bad_request 400\nambiguous_credentials 400\nupgrade_refused 400\ncaller_unknown 401\ncaller_expired 401\n\
-             caller_forbidden 403\nroute_denied 403\nno_route 404\nmethod_not_allowed 405\nlast_hop 204\nrequest_timeout 408\n\
+             caller_forbidden 403\nroute_denied 403\nno_route 404\nmethod_not_allowed 405\nrate_limited 429\nquota_exceeded 429\nlast_hop 204\nrequest_timeout 408\n\
              request_too_large 413\nmisdirected 421\nrequest_head_too_large 431\nupstream_unreachable 502\n\
              upstream_protocol_error 502\noverloaded 503\ncredential_unavailable 503\n\
              upstream_credential_rejected 503\ndraining 503\nupstream_timeout 504"

@@ -5,9 +5,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
     answer::Answer, body::ResponseBody, exchange::Watched, head::ResponseHead, headers::trace::RequestId,
-    reject::Reject,
+    limit::Limited, reject::Reject,
 };
 
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -20,6 +22,8 @@ pub struct Manner {
     pub is_head: bool,
     /// Value of `allow`, for a 405.
     pub allow: Option<HeaderValue>,
+    /// The limit that refused, for a 429.
+    pub limited: Option<Limited>,
 }
 
 /// Answers a request that failed.
@@ -43,6 +47,9 @@ pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Answer {
     if let Some(seconds) = reject.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if let Some(limited) = manner.limited {
+        tell_limit(&mut headers, limited);
+    }
     if reject.challenges() {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"scoregate\""));
     }
@@ -53,6 +60,21 @@ pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Answer {
         head: ResponseHead { status, fields: headers.into() },
         body: ResponseBody::full(exchange, body),
         is_ours: true,
+    }
+}
+
+/// `Retry-After`, and which limit it was (draft-ietf-httpapi-ratelimit-headers-10 sections 3 and 4): nothing is left of it.
+fn tell_limit(headers: &mut HeaderMap, limited: Limited) {
+    let Limited { kind, most, window, wait } = limited;
+    let name = kind.label();
+    let window = window.map_or_else(|| ";qu=\"concurrent-requests\"".to_owned(), |seconds| format!(";w={seconds}"));
+    let policy = format!("\"{name}\";q={most}{window}");
+    let left = format!("\"{name}\";r=0;t={wait}");
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
+    for (field, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(field, value);
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use hashbrown::HashMap;
 use http::Method;
 
-use super::{auth::CallerPolicy, path::Special, reject::Reject};
+use super::{auth::CallerPolicy, limit::Limiter, path::Special, reject::Reject};
 use crate::ids::ListenerId;
 
 /// What a route does with a request that may pass.
@@ -49,6 +49,8 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// Header that tells the upstream who the caller is.
     pub identity_header: Option<http::HeaderName>,
+    /// How much it is asked.
+    pub limits: Option<std::sync::Arc<Limiter>>,
     /// From the head to the response head.
     pub timeout: std::time::Duration,
     /// Largest body, bytes.

@@ -73,6 +73,9 @@ async fn run(
             if let Some(name) = shaken.server_name {
                 let _first = connection.peer.server_name.set(name);
             }
+            if let Some(certificate) = shaken.certificate {
+                let _first = connection.peer.certificate.set(certificate);
+            }
             // The head's time begins where the handshake's ended.
             worker.now();
             connection.watch.enter(Phase::Head);

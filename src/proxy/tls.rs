@@ -8,7 +8,7 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{socket::Socket, worker::Worker};
+use super::{auth::certificate::PeerCertificate, socket::Socket, worker::Worker};
 use crate::snapshot::ListenerPolicy;
 
 /// What a handshake agreed on.
@@ -20,6 +20,8 @@ pub struct Handshaken {
     pub h2: bool,
     /// The name that was asked for, if one was.
     pub server_name: Option<Box<str>>,
+    /// The certificate that the client showed, if it did.
+    pub certificate: Option<Box<PeerCertificate>>,
 }
 
 /// Shakes hands.
@@ -47,7 +49,8 @@ pub async fn accept(
     let session = stream.get_ref().1;
     let h2 = session.alpn_protocol() == Some(b"h2");
     let server_name = session.server_name().map(Into::into);
-    Ok(Handshaken { stream: Box::new(stream.into()), h2, server_name })
+    let certificate = session.peer_certificates().and_then(PeerCertificate::read).map(Box::new);
+    Ok(Handshaken { stream: Box::new(stream.into()), h2, server_name, certificate })
 }
 
 /// Chooses a certificate by the name the client asks for: exact, then wildcard, else the first.

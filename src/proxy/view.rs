@@ -80,7 +80,7 @@ impl View {
         let callers = if Arc::ptr_eq(&before.callers, &snapshot.callers) && !previous.callers.is_empty() {
             Rc::clone(&previous.callers)
         } else {
-            snapshot.callers.iter().map(|name| (&**name).into()).collect()
+            snapshot.callers.iter().map(|caller| (&*caller.name).into()).collect()
         };
         let same_listeners = Arc::ptr_eq(&before.listeners, &snapshot.listeners) && !previous.meters.is_empty();
         let meters = if same_listeners && Arc::ptr_eq(&before.routes, &snapshot.routes) {

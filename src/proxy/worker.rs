@@ -24,6 +24,7 @@ use tokio::sync::{Notify, mpsc};
 pub use super::view::RouteMeter;
 use super::{
     accept::Accepted,
+    auth::token_cache::TokenCache,
     connection::{Connection, Leash},
     credential::{Report, Reports},
     endpoint::{LocalEndpoint, Stale},
@@ -125,6 +126,8 @@ pub struct Worker {
     retired: RefCell<Vec<Arc<ListenerPolicy>>>,
     endpoints: RefCell<HashMap<EndpointId, Rc<LocalEndpoint>>>,
     backends: RefCell<HashMap<BackendId, Rc<LocalBackend>>>,
+    /// Callers' tokens that were found good, and when it was looked through last.
+    tokens: (TokenCache, Cell<Moment>),
     meters: RefCell<HashMap<MeterKey, Rc<RouteMeter>>>,
     connections: RefCell<Slab<Rc<Connection>>>,
     exchanges: RefCell<Slab<Rc<Exchange>>>,
@@ -140,6 +143,9 @@ pub struct Worker {
 
 /// Policies of listeners that are gone: more than any one reload takes away while connections of theirs are on their way.
 const MAX_RETIRED: usize = 256;
+
+/// How often tokens that are over are let go of.
+const TOKENS_PRUNED: Duration = Duration::from_secs(30);
 
 /// A listener and a route, by name: what is counted survives a reload.
 type MeterKey = (Option<ListenerId>, Box<str>);
@@ -194,6 +200,7 @@ impl Worker {
             date: Cell::new((u64::MAX, *b"Thu, 01 Jan 1970 00:00:00 GMT")),
             random: Cell::new(crate::random::bytes().map_or(seed, u64::from_ne_bytes) | 1),
             retired: RefCell::default(),
+            tokens: (TokenCache::default(), Cell::new(shared.clock.now())),
             endpoints: RefCell::default(),
             backends: RefCell::default(),
             meters: RefCell::default(),
@@ -340,6 +347,11 @@ impl Worker {
         view.snapshot.listener(listener).or_else(|| retired.iter().find(|policy| policy.id == listener)).cloned()
     }
 
+    /// Callers' tokens that were found good.
+    pub const fn tokens(&self) -> &TokenCache {
+        &self.tokens.0
+    }
+
     /// The metrics of the process, for rare events.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
@@ -449,6 +461,7 @@ impl Worker {
             upload.close(self);
         }
         drop(exchange.place.take());
+        drop(exchange.held.take());
         exchange.connection.request_ended();
         let _last = self.exchanges.borrow_mut().try_remove(exchange.slot.get());
         let record = &exchange.record;
@@ -476,6 +489,7 @@ impl Worker {
             listener: meter.as_ref().map_or_else(|| "none".into(), |meter| Arc::clone(&meter.listener)),
             route: meter.as_ref().map(|meter| Arc::clone(&meter.route)),
             caller: logged.caller.map(|name| (&*name).into()),
+            subject: logged.subject.map(Arc::from),
             method: logged.method,
             path: logged.path.into(),
             status: record.status.get(),
@@ -545,6 +559,11 @@ impl Worker {
         self.endpoints.borrow_mut().retain(|_, endpoint| Rc::strong_count(endpoint) > 1 || endpoint.handed() > 0);
         for endpoint in self.endpoints.borrow().values() {
             endpoint.admission().share();
+        }
+        let (tokens, pruned) = &self.tokens;
+        if now.since(pruned.get()) >= TOKENS_PRUNED {
+            pruned.set(now);
+            tokens.prune(self.tick());
         }
         self.flush();
     }

@@ -41,7 +41,7 @@ pub(crate) struct Start {
     pub(crate) access: AccessSender,
     /// The log's level and losses; none where there is no log.
     pub(crate) logs: Option<LogControl>,
-    /// How Azure is reached.
+    /// How Azure and the issuers of callers' tokens are reached.
     pub(crate) proxies: Proxies,
 }
 
@@ -70,7 +70,11 @@ impl Serving {
         let (salt, journals) = salt(&state)?;
         let clock = Clock::system();
         let resolver = Arc::new(SystemNames);
-        let parts = Parts { config, source, sockets, clock, access, salt, logs, resolver };
+        // Whoever asks has a backoff of their own.
+        let http = Http::new(proxies, clock.clone(), Attempts::ONE);
+        let usable = state.as_ref().ok().cloned();
+        let parts =
+            Parts { config, source, sockets, clock, access, salt, logs, resolver, http: http.clone(), state: usable };
         let (gate, deaths) = Gate::start(parts)?;
         let presence = tokio::spawn(announce(state));
         let listening = Listening { admin: &admin_config, health, state_dir: &state_dir, fallbacks: &fallbacks };
@@ -83,8 +87,6 @@ impl Serving {
             }
         };
         let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
-        // Its own backoff is what tries again.
-        let http = Http::new(proxies, gate.clock().clone(), Attempts::ONE);
         let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http), journals));
         let watch = tokio::spawn(Watcher::new(Arc::clone(&gate), read, watch::SLOW).watch());
         Ok(Self { gate, admin, deaths, memory, services, watch, presence })

@@ -2,7 +2,7 @@
 
 use subtle::ConstantTimeEq;
 
-use crate::secret::Secret;
+use crate::{digest::sha256, secret::Secret};
 
 /// Length of a key that the service makes up: what Azure's own have. Nobody may rely on it.
 const MADE_LENGTH: usize = 32;
@@ -45,7 +45,45 @@ impl Slot {
 
 /// A key that can be sent in a header field.
 #[derive(Debug, Clone)]
-pub struct KeyValue(Secret);
+pub struct KeyValue {
+    text: Secret,
+    digest: KeyDigest,
+}
+
+/// SHA-256 of a key: what a front end needs of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyDigest(pub [u8; 32]);
+
+/// What a front end knows of a service's two keys. A slot that has no key lets nobody in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyDigests {
+    /// Slot Primary.
+    pub primary: Option<KeyDigest>,
+    /// Slot Secondary.
+    pub secondary: Option<KeyDigest>,
+}
+
+impl KeyDigests {
+    /// What is known of a slot.
+    #[must_use]
+    pub const fn of(&self, slot: Slot) -> Option<KeyDigest> {
+        match slot {
+            Slot::Primary => self.primary,
+            Slot::Secondary => self.secondary,
+        }
+    }
+
+    /// The slot whose key has this digest. Both are compared, whichever fits, and each in constant time.
+    #[must_use]
+    pub fn slot_of(&self, presented: &[u8; 32]) -> Option<Slot> {
+        let is = |known: Option<KeyDigest>| known.is_some_and(|known| bool::from(known.0.ct_eq(presented)));
+        match (is(self.primary), is(self.secondary)) {
+            (true, _) => Some(Slot::Primary),
+            (false, true) => Some(Slot::Secondary),
+            (false, false) => None,
+        }
+    }
+}
 
 /// Why a text is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,27 +114,38 @@ impl KeyValue {
         if text.chars().any(char::is_control) || text.trim() != text {
             return Err(BadKey::NotForAHeader);
         }
-        Ok(Self(Secret::new(text.as_bytes().to_vec())))
+        Ok(Self::of(text.as_bytes().to_vec()))
+    }
+
+    fn of(text: Vec<u8>) -> Self {
+        let digest = KeyDigest(sha256(&text));
+        Self { text: Secret::new(text), digest }
     }
 
     /// Makes one up: 32 letters and digits, of 190 random bits.
     #[must_use]
     pub fn made_of(random: &[u8; MADE_LENGTH]) -> Self {
         let letter = |byte: &u8| ALPHABET.get(usize::from(*byte) % ALPHABET.len()).copied().unwrap_or(b'A');
-        Self(Secret::new(random.iter().map(letter).collect()))
+        Self::of(random.iter().map(letter).collect())
     }
 
     /// The key itself. The name is long so that every use stands out in review.
     #[must_use]
     pub fn expose_text(&self) -> &str {
         // It was made of text, so this is never the empty one.
-        std::str::from_utf8(self.0.expose_bytes()).unwrap_or_default()
+        std::str::from_utf8(self.text.expose_bytes()).unwrap_or_default()
+    }
+
+    /// What a front end needs of it.
+    #[must_use]
+    pub const fn digest(&self) -> KeyDigest {
+        self.digest
     }
 
     /// Compares in constant time.
     #[must_use]
     pub fn is(&self, presented: &[u8]) -> bool {
-        self.0.expose_bytes().ct_eq(presented).into()
+        self.text.expose_bytes().ct_eq(presented).into()
     }
 }
 

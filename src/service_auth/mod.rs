@@ -1,12 +1,14 @@
 //! A scoring service's own side of Azure's scheme: two keys, or tokens, and which of them a front end takes at a moment.
 //!
-//! The embedded Azure's front ends judge with it, and so can anything that plays ACI or AKS in front of a container. Pure: time
-//! and randomness are arguments; no IO, no configuration, no control plane, nothing of the embedded Azure.
+//! The embedded Azure's front ends judge with it, and so does scoregate where it plays ACI or AKS in front of a container
+//! (`callers.*.service`). Pure: time and randomness are arguments; no IO, no configuration, no control plane, nothing of the
+//! embedded Azure.
 //!
 //! The truth about a service is one [`ServiceAuth`]. What a front end knows of it, which may lag behind, is its [`Sight`].
 
 mod body;
 mod credential;
+mod front_end;
 mod keys;
 mod sight;
 mod token;
@@ -14,12 +16,13 @@ mod token;
 pub use self::{
     body::{BadRegenerate, Regenerate, keys_body, online_token_body, web_service_token_body},
     credential::{Accepted, EntraRefusal, EntraTokens, Presented, Refusal},
-    keys::{BadKey, KeyValue, Keys, Slot},
+    front_end::FrontEnd,
+    keys::{BadKey, KeyDigest, KeyDigests, KeyValue, Keys, Slot},
     sight::Sight,
-    token::{Issued, Lifetimes, TokenClaims, TokenKeys},
+    token::{Issued, Lifetimes, Retired, TokenClaims, TokenKeys, TokenVerifiers},
 };
 
-use crate::clock::Moment;
+use crate::{clock::Moment, digest::sha256};
 
 /// What a scoring service is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -106,15 +109,9 @@ impl ServiceAuth {
             return Ok(Accepted::Open);
         }
         let value = presented.value()?;
-        match self.auth {
-            AuthMode::None => Ok(Accepted::Open),
-            AuthMode::Key => sight.slot_of(value, when.now).map(Accepted::Key).ok_or(Refusal::UnknownKey),
-            AuthMode::Token => self.tokens.open(&self.name, value, when.unix).map(Accepted::Token),
-            AuthMode::Entra => {
-                let token = std::str::from_utf8(value).map_err(|_no_text| Refusal::MalformedToken)?;
-                entra.check(token, when.unix).map(|()| Accepted::Entra).map_err(Refusal::Entra)
-            }
-        }
+        let (keys, tokens) = (sight.digests(when.now), self.tokens.verifiers());
+        let front_end = FrontEnd { name: &self.name, auth: self.auth, keys, tokens: &tokens };
+        front_end.judge(value, || sha256(value), when.unix, entra)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::keys::{KeyValue, Keys, Slot};
-use crate::clock::Moment;
+use super::keys::{KeyDigests, KeyValue, Keys, Slot};
+use crate::{clock::Moment, digest::sha256};
 
 /// One front end's knowledge. It never forgets: what it has learned holds until something newer is learned.
 #[derive(Debug, Clone)]
@@ -58,14 +58,16 @@ impl Sight {
         latest.map_or(&learned.value, |(_, value)| value)
     }
 
-    /// The slot whose value this is. Both are compared, whichever fits.
+    /// What the front end knows at a moment.
+    #[must_use]
+    pub fn digests(&self, now: Moment) -> KeyDigests {
+        let digest = |slot| Some(self.value(slot, now).digest());
+        KeyDigests { primary: digest(Slot::Primary), secondary: digest(Slot::Secondary) }
+    }
+
+    /// The slot whose value this is.
     #[must_use]
     pub fn slot_of(&self, presented: &[u8], now: Moment) -> Option<Slot> {
-        let [primary, secondary] = Slot::BOTH.map(|slot| self.value(slot, now).is(presented));
-        match (primary, secondary) {
-            (true, _) => Some(Slot::Primary),
-            (false, true) => Some(Slot::Secondary),
-            (false, false) => None,
-        }
+        self.digests(now).slot_of(&sha256(presented))
     }
 }

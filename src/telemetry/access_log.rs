@@ -35,6 +35,9 @@ pub struct AccessRecord {
     /// Name of the caller, where one was let in.
     #[serde(serialize_with = "optional_name")]
     pub caller: Option<Arc<str>>,
+    /// What its credential says of it: a key's name, whom a token is about, a certificate's name.
+    #[serde(serialize_with = "optional_name", skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Arc<str>>,
     /// Method.
     #[serde(serialize_with = "method")]
     pub method: http::Method,
@@ -216,7 +219,8 @@ fn text_line(record: &AccessRecord, line: &mut String) -> fmt::Result {
     let moment = Utc(record.time_unix_ms);
     write!(line, "{moment} {} {} {}", record.status, record.method, Escaped(&record.path))?;
     write!(line, " listener={}", Escaped(&record.listener))?;
-    let words = [("route", record.route.as_deref()), ("caller", record.caller.as_deref())];
+    let names = [&record.route, &record.caller, &record.subject].map(Option::as_deref);
+    let words = ["route", "caller", "subject"].into_iter().zip(names);
     let ends = [("code", record.code), ("upstream", record.upstream.as_deref())];
     for (key, value) in words.into_iter().chain(ends) {
         if let Some(value) = value {

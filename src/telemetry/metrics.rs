@@ -46,6 +46,7 @@ pub struct Metrics {
     pub invariant_violations: IntCounterVec,
     pub limit_hits: IntCounterVec,
     pub name_failures: IntCounterVec,
+    pub issuer_refreshes: IntCounterVec,
     pub config_reloads: IntCounterVec,
     pub config_last_success: Gauge,
     pub config_generation: IntGauge,
@@ -91,7 +92,11 @@ impl Metrics {
                 &["listener", "kind"],
             )?,
             upstream_connections: gauges("upstream_connections", "connections to upstreams", &["endpoint", "state"])?,
-            caller_rejections: counters("caller_rejections_total", "requests refused by us", &["route", "reason"])?,
+            caller_rejections: counters(
+                "caller_rejections_total",
+                "requests refused by us, by the code of the answer or, of callers, by why",
+                &["route", "reason"],
+            )?,
             responses_cut_off: counters(
                 "responses_cut_off_total",
                 "answers that the upstream broke off after the head",
@@ -169,6 +174,11 @@ impl Metrics {
                 "name_lookup_failures_total",
                 "look-ups of an upstream's name that failed; its last addresses stay in use",
                 &["name"],
+            )?,
+            issuer_refreshes: counters(
+                "issuer_refresh_total",
+                "times an issuer of callers' tokens was asked for its keys; the last good ones stay in use",
+                &["issuer", "result"],
             )?,
             config_reloads: counters("config_reload_total", "reloads", &["result"])?,
             config_last_success: keep(

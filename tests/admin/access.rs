@@ -163,12 +163,24 @@ impl Pki {
 
     fn server(&self) -> ListenerTls {
         let certificates = vec![self.certificate.clone()];
-        ListenerTls { certificates, client_ca: None, client_auth: ClientAuth::Off }
+        ListenerTls { certificates, client_ca: None, client_crl: Vec::new(), client_auth: ClientAuth::Off }
     }
 
     async fn ask(&self, running: &Running, ask: Ask) -> Answer {
         let address = SocketAddr::from(([127, 0, 0, 1], running.handle.address.unwrap().port()));
         let stream = TcpStream::connect(address).await.unwrap();
         ask.over(self.connector.connect(self.name.try_into().unwrap(), stream).await.unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn managers_of_services_come_without_the_admin_token_and_pages_do_not() {
+    let running = setting().start().await;
+    let path = "/modelmanagement/v1.0/subscriptions/s/resourceGroups/g/providers/p/workspaces/w/services";
+    for method in ["GET", "POST"] {
+        // The fake has no services: what is answered is not the guard's refusal.
+        assert_eq!(running.ask_tcp(Ask::new(method, path)).await.status, 404);
+        let page = Ask::new(method, path).header("origin", "http://localhost");
+        assert_eq!(running.ask_tcp(page).await.refusal(), refused(403, "origin_refused"));
     }
 }

@@ -23,8 +23,9 @@ fn without_key(path: &str) -> http::Request<client::AnyBody> {
 }
 
 fn keys(name: &str, keys: &[(&str, Option<u64>)]) -> Caller {
-    let keys = keys.iter().map(|(key, expires)| CallerKey { sha256: sha256(key.as_bytes()), expires: *expires });
-    Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()), evict_after: None }
+    let keys =
+        keys.iter().map(|(key, expires)| CallerKey { expires: *expires, ..CallerKey::new(sha256(key.as_bytes())) });
+    Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()), limits: None, evict_after: None }
 }
 
 #[tokio::test]
@@ -134,5 +135,34 @@ async fn anonymous_callers_come_in_where_the_route_says_so_and_their_credentials
             assert_eq!(seen.headers.contains_key("authorization"), path == "/mixed");
         }
         assert_eq!(caller.send(without_key("/score")).await.status(), 401);
+    }
+}
+
+#[tokio::test]
+async fn routes_of_one_path_differ_in_who_may_use_which_method() {
+    let upstream = Upstream::echo().await;
+    let mut config = gate::config(upstream.address);
+    config.callers.push(keys("auditor", &[("key-of-the-auditor", None)]));
+    let of = |methods: &[http::Method], callers: &[&str], name: &str| {
+        let mut route = gate::route("/score", "iris", callers);
+        (route.methods, route.name) = (methods.to_vec(), name.into());
+        route
+    };
+    config.routes =
+        vec![of(&[http::Method::POST], &["team-a"], "write"), of(&[http::Method::GET], &["auditor", "team-a"], "read")];
+    let gate = TestGate::start(config);
+    for mut caller in Client::both(gate.address("public")).await {
+        for (method, key, expected) in [
+            (http::Method::POST, CALLER_KEY, (200, "none")),
+            (http::Method::POST, "key-of-the-auditor", (403, "caller_forbidden")),
+            (http::Method::GET, "key-of-the-auditor", (200, "none")),
+            (http::Method::GET, CALLER_KEY, (200, "none")),
+            (http::Method::DELETE, CALLER_KEY, (405, "method_not_allowed")),
+        ] {
+            let mut asked = with(without_key("/score"), "authorization", &format!("Bearer {key}"));
+            *asked.method_mut() = method.clone();
+            let verdict = client::verdict(&caller.send(asked).await);
+            assert_eq!((verdict.0, verdict.1.as_str()), expected, "{method} {key}");
+        }
     }
 }

@@ -24,7 +24,7 @@ const KEPT: &str = "a-key-that-stays";
 const ORIGIN: u64 = 1_800_000_000;
 
 fn key(text: &str) -> CallerKey {
-    CallerKey { sha256: sha256(text.as_bytes()), expires: None }
+    CallerKey::new(sha256(text.as_bytes()))
 }
 
 /// `team-a` has two keys, and ten seconds once one of them is gone.
@@ -33,6 +33,7 @@ fn evicting(upstream: std::net::SocketAddr) -> Config {
     config.callers[0] = Caller {
         name: "team-a".into(),
         kind: CallerKind::Keys(vec![key(CALLER_KEY), key(KEPT)]),
+        limits: None,
         evict_after: Some(10 * SECOND),
     };
     gate::forward_of(&mut config.routes[0]).websocket = true;

@@ -53,8 +53,7 @@ async fn the_next_request_of_a_live_connection_sees_the_change_and_no_connection
             }
         }
         gate.reload(false, |config| {
-            config.callers[0].kind =
-                CallerKind::Keys(vec![CallerKey { sha256: sha256(b"the-next-key"), expires: None }]);
+            config.callers[0].kind = CallerKind::Keys(vec![CallerKey::new(sha256(b"the-next-key"))]);
             config.routes.push(gate::route("/new", "iris", &["anyone"]));
             gate::forward_of(&mut config.routes[0]).body = Some(10);
         })

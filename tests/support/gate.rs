@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use scoregate::{
+    azure::http::{Attempts, Http, Proxies},
     clock::Clock,
     config::model::*,
     control::{
@@ -42,10 +43,11 @@ pub fn config(upstream: SocketAddr) -> Config {
         callers: vec![
             Caller {
                 name: "team-a".into(),
-                kind: CallerKind::Keys(vec![CallerKey { sha256: sha256(CALLER_KEY.as_bytes()), expires: None }]),
+                kind: CallerKind::Keys(vec![CallerKey::new(sha256(CALLER_KEY.as_bytes()))]),
+                limits: None,
                 evict_after: None,
             },
-            Caller { name: "anyone".into(), kind: CallerKind::Anonymous, evict_after: None },
+            Caller { name: "anyone".into(), kind: CallerKind::Anonymous, limits: None, evict_after: None },
         ],
         routes: vec![route("/", "iris", &["team-a"])],
         readiness: Readiness::All,
@@ -122,6 +124,7 @@ pub fn forward(endpoint: &str, callers: &[&str]) -> Forward {
         rewrite_prefix: None,
         identity_header: None,
         caller_headers: vec![CallerHeader::Authorization, CallerHeader::XApiKey],
+        limits: None,
         timeout: None,
         body: None,
         replay_body: None,
@@ -162,6 +165,13 @@ impl std::io::Write for Shared {
     }
 }
 
+/// What [`TestGate::change`] changes, and a source of it.
+fn changed_in_place(config: &Config) -> (Source, Arc<std::sync::Mutex<Config>>) {
+    let next = Arc::new(std::sync::Mutex::new(config.clone()));
+    let theirs = Arc::clone(&next);
+    (Box::new(move || Ok((theirs.lock().unwrap().clone(), Vec::new()))), next)
+}
+
 impl TestGate {
     pub fn start(config: Config) -> Self {
         Self::start_with(config, Clock::system())
@@ -172,16 +182,20 @@ impl TestGate {
     }
 
     pub fn start_by_name(config: Config, clock: Clock, resolver: Arc<dyn Resolve>) -> Self {
-        let next = Arc::new(std::sync::Mutex::new(config.clone()));
-        let theirs = Arc::clone(&next);
-        let source = Box::new(move || Ok((theirs.lock().unwrap().clone(), Vec::new())));
-        Self::start_whole(config, clock, resolver, source, next)
+        let (source, next) = changed_in_place(&config);
+        Self::start_whole(config, clock, resolver, source, next, None)
     }
 
     /// A gate whose reloads read from a source of the test's own.
     pub fn start_from(config: Config, clock: Clock, source: Source) -> Self {
         let next = Arc::new(std::sync::Mutex::new(config.clone()));
-        Self::start_whole(config, clock, Arc::new(SystemNames), source, next)
+        Self::start_whole(config, clock, Arc::new(SystemNames), source, next, None)
+    }
+
+    /// With a state directory.
+    pub fn start_in(config: Config, clock: Clock, state: &std::path::Path) -> Self {
+        let (source, next) = changed_in_place(&config);
+        Self::start_whole(config, clock, Arc::new(SystemNames), source, next, Some(state.to_owned()))
     }
 
     fn start_whole(
@@ -190,6 +204,7 @@ impl TestGate {
         resolver: Arc<dyn Resolve>,
         source: Source,
         next: Arc<std::sync::Mutex<Config>>,
+        state: Option<PathBuf>,
     ) -> Self {
         let mut sockets = Sockets::default();
         sockets.bind(&config.listeners).unwrap();
@@ -204,6 +219,8 @@ impl TestGate {
             salt: fresh_salt().unwrap(),
             logs: None,
             resolver,
+            http: Http::new(Proxies::none(), clock.clone(), Attempts::ONE),
+            state,
         };
         let (gate, _deaths) = Gate::start(parts).unwrap();
         Self { gate, clock, next, log, _access: handle }

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod fault;
 pub mod gate;
+pub mod issuer;
 pub mod pki;
 pub mod raw;
 pub mod upstream;

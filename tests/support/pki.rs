@@ -2,10 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SanType,
+};
 use rustls::{
     RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
     sign::CertifiedKey,
 };
 use scoregate::config::model::{Certificate, ClientAuth, ListenerTls};
@@ -32,8 +35,38 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let der = params.self_signed(&key).unwrap().der().clone();
         Self { issuer: Issuer::new(params, key), der }
+    }
+
+    /// A client's certificate with a SPIFFE id or another URI.
+    pub fn sign_uri(&self, uri: &str, serial: u64) -> Leaf {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        params.serial_number = Some(serial.into());
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Leaf { chain: vec![certificate.der().clone()], key: key.serialize_der(), names: Vec::new() }
+    }
+
+    /// A list of what this authority took back.
+    pub fn revoke(&self, serials: &[u64]) -> CertificateRevocationListDer<'static> {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2100, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().into()
     }
 
     pub fn sign(&self, names: &[&str]) -> Leaf {
@@ -99,6 +132,7 @@ pub fn listener_tls(leaves: &[&Leaf]) -> ListenerTls {
     ListenerTls {
         certificates: leaves.iter().map(|leaf| leaf.certificate()).collect(),
         client_ca: None,
+        client_crl: Vec::new(),
         client_auth: ClientAuth::Off,
     }
 }

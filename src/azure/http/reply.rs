@@ -57,6 +57,12 @@ impl Reply {
         self.ahead
     }
 
+    /// What it says.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// A field of the answer as text.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {

@@ -5,10 +5,13 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::List;
-use crate::config::{
-    text::Text,
-    units::{Digest, Span, Timestamp},
+use super::{List, limits::CallLimits, played::PlayedService, tokens::Jwt};
+use crate::{
+    config::{
+        text::{Name, Text},
+        units::{Digest, Span, Timestamp},
+    },
+    san::SanPattern,
 };
 
 /// A secret, from one of three places. Of a file, one newline at its end is cut; control characters are refused.
@@ -36,7 +39,7 @@ pub(crate) enum Caller {
     /// Anyone at all.
     Anonymous(AnonymousWord),
     /// As described.
-    Table(CallerTable),
+    Table(Box<CallerTable>),
 }
 
 /// `anonymous`
@@ -50,15 +53,22 @@ pub(crate) enum AnonymousWord {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "oneOf" = [{ "required": ["keys"] }, { "required": ["anonymous"] }],
-    "x-later" = ["jwt", "mtls", "service", "limits"],
+    "oneOf" = [{ "required": ["keys"] }, { "required": ["jwt"] }, { "required": ["mtls"] }, { "required": ["service"] }, { "required": ["anonymous"] }],
 ))]
 pub(crate) struct CallerTable {
     /// Keys that it may show; each of them lets it in.
     #[schemars(length(min = 1))]
     pub(crate) keys: Option<List<CallerKey>>,
+    /// Tokens of an issuer, which it shows as a bearer's.
+    pub(crate) jwt: Option<Jwt>,
+    /// Client certificates, on listeners that ask for them.
+    pub(crate) mtls: Option<Mtls>,
+    /// Keys or tokens of a service that scoregate plays.
+    pub(crate) service: Option<PlayedService>,
     /// Anyone at all, with a word on how far.
     pub(crate) anonymous: Option<Anonymous>,
+    /// How much it may ask, over all routes and however many keys or tokens it has. Default: any amount.
+    pub(crate) limits: Option<CallLimits>,
     /// What becomes of what a key has let in once the key is taken back or its time has passed. `finish`: it goes on to its end.
     /// `evict`: it ends within `evict_after`. Either way the next request is refused. Default `finish`.
     #[schemars(extend("writeOnly" = false))]
@@ -76,6 +86,21 @@ pub(crate) enum RevokeWord {
     Evict,
 }
 
+/// Client certificates that let a caller in: of an authority that the listener believes, not revoked, with one of these names or
+/// fingerprints.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("writeOnly" = false))]
+pub(crate) struct Mtls {
+    /// Subject alternative names: DNS names (`client.example`, `*.clients.example`), URIs, SPIFFE ids (`spiffe://domain/path/*`,
+    /// where `*` is a segment and, at the end, any number of them).
+    #[schemars(length(min = 1))]
+    pub(crate) san: Option<List<Text<SanPattern>>>,
+    /// SHA-256 of certificates in DER, in hex.
+    #[schemars(length(min = 1))]
+    pub(crate) fingerprints: Option<List<Text<Digest>>>,
+}
+
 /// Anyone at all.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +115,10 @@ pub(crate) struct Anonymous {
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "writeOnly" = true,
-    "oneOf" = [{ "required": ["sha256"] }, { "required": ["file"] }, { "required": ["env"] }, { "required": ["value"] }],
+    "oneOf" = [
+        { "required": ["sha256"] }, { "required": ["file"] }, { "required": ["env"] }, { "required": ["value"] },
+        { "required": ["digests"] },
+    ],
 ))]
 pub(crate) struct CallerKey {
     /// SHA-256 of the key, in hex.
@@ -102,6 +130,16 @@ pub(crate) struct CallerKey {
     pub(crate) env: Option<String>,
     /// The key itself, for trying things out: gives a warning.
     pub(crate) value: Option<String>,
+    /// Path of a file of many keys' digests, one in a line: SHA-256 in hex, then `name=`, `not_before=` and `expires=` as far as
+    /// they are needed. Empty lines and what follows `#` mean nothing.
+    #[schemars(length(min = 1))]
+    pub(crate) digests: Option<String>,
+    /// What the key is called in the access log.
+    #[schemars(extend("writeOnly" = false))]
+    pub(crate) name: Option<Text<Name>>,
+    /// The key is refused before then, RFC 3339. Default: never.
+    #[schemars(extend("writeOnly" = false))]
+    pub(crate) not_before: Option<Text<Timestamp>>,
     /// The key is refused from then on, RFC 3339. Default: never.
     #[schemars(extend("writeOnly" = false))]
     pub(crate) expires: Option<Text<Timestamp>>,

@@ -57,6 +57,10 @@ pub(crate) struct ListenerTls {
     /// PEM file of the CAs whose client certificates are accepted.
     #[schemars(length(min = 1))]
     pub(crate) client_ca: Option<String>,
+    /// PEM file with the lists of certificates that those CAs took back, one of each authority that signs clients. A list counts
+    /// for every request of every connection, and after its `nextUpdate` too. Default: none.
+    #[schemars(length(min = 1))]
+    pub(crate) client_crl: Option<String>,
     /// Whether client certificates are asked for, and demanded. Default `off`.
     pub(crate) client_auth: Option<ClientAuthWord>,
 }

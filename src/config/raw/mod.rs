@@ -10,10 +10,13 @@
 mod access;
 mod azure;
 mod endpoints;
+mod limits;
 mod listeners;
+mod played;
 mod rotation;
 mod routes;
 mod settings;
+mod tokens;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -30,10 +33,13 @@ pub(crate) use self::{
         Active, AuthWord, Endpoint, OnOff, Plaintext, ReplayWord, Service, ServiceKindWord, UpstreamOptions,
         UpstreamProtocolWord, UpstreamTls,
     },
+    limits::CallLimits,
     listeners::{Admin, AdminTls, ClientAuthWord, Listener, ListenerTls, Protocol},
+    played::{PlayedAuth, PlayedKind, PlayedService},
     rotation::{PolicyWord, Probe, Rotation},
     routes::{CallerHeaderWord, Match, PathChar, Route},
     settings::{Access, Health, Level, Limits, Log, LogFormat, Readiness, ReadinessWord, Timeouts, Workers},
+    tokens::{AlgorithmWord, ClaimValue, Jwt, OneOrMore, Required},
 };
 
 /// A list; an item that is faulty is `None`, so that the others keep their index.
@@ -123,8 +129,7 @@ pub(crate) struct DoesNotFit;
 
 /// The JSON Schema (draft 2020-12) of the configuration file.
 ///
-/// Besides what JSON Schema defines it uses `x-later`, keys that later versions bring, and formats of its own, which
-/// other validators pass over.
+/// Besides what JSON Schema defines it uses formats of its own, which other validators pass over.
 #[must_use]
 pub fn schema() -> serde_json::Value {
     shared_schema().clone()

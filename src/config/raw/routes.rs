@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{List, OnOff};
+use super::{List, OnOff, limits::CallLimits};
 use crate::config::{
     text::{CanonicalPath, HostPattern, Name, PlainHeader, Text},
     units::{Size, Span},
@@ -12,10 +12,7 @@ use crate::config::{
 /// What leads where.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend(
-    "oneOf" = [{ "required": ["endpoint"] }, { "required": ["deny"] }],
-    "x-later" = ["limits"],
-))]
+#[schemars(extend("oneOf" = [{ "required": ["endpoint"] }, { "required": ["deny"] }]))]
 pub(crate) struct Route {
     /// Label of metrics. Default: host and path, as in `*/iris*`.
     pub(crate) name: Option<Text<Name>>,
@@ -36,6 +33,8 @@ pub(crate) struct Route {
     /// Header fields in which callers may show their key. Default `authorization` alone.
     #[schemars(length(min = 1))]
     pub(crate) caller_headers: Option<List<CallerHeaderWord>>,
+    /// How much it is asked, by all callers together; each of them is sure of an equal share of `rate`. Default: any amount.
+    pub(crate) limits: Option<CallLimits>,
     /// Whole request, up to the response head. Default `timeouts.request`.
     pub(crate) timeout: Option<Text<Span>>,
     /// Largest request body. Default `limits.body`.

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
+use rustls_pki_types::CertificateRevocationListDer;
+
 use super::{
     context::{Context, items, sound},
     secrets,
@@ -133,6 +135,7 @@ fn listener_tls(cx: &mut Context<'_>, raw: &raw::ListenerTls, path: &KeyPath) ->
             .filter_map(|(path, files)| certificate(cx, files.cert.as_deref(), files.key.as_deref(), &path))
             .collect(),
         client_ca: client_ca(cx, raw.client_ca.as_deref(), path),
+        client_crl: client_crl(cx, raw, path),
         client_auth,
     }
 }
@@ -148,6 +151,19 @@ fn client_ca(
     path: &KeyPath,
 ) -> Option<std::sync::Arc<rustls::RootCertStore>> {
     tls::roots(cx, NamedFile { written: written?, at: &path.key("client_ca") }).map(|(roots, _)| roots)
+}
+
+fn client_crl(
+    cx: &mut Context<'_>,
+    raw: &raw::ListenerTls,
+    path: &KeyPath,
+) -> Vec<CertificateRevocationListDer<'static>> {
+    let Some(written) = &raw.client_crl else { return Vec::new() };
+    let at = path.key("client_crl");
+    if raw.client_ca.is_none() {
+        cx.error(&at, "lists of CAs that are not there", "`client_ca`");
+    }
+    tls::revocation_lists(cx, NamedFile { written, at: &at })
 }
 
 pub(super) fn admin(cx: &mut Context<'_>, raw: &raw::Config) -> Admin {
@@ -178,6 +194,7 @@ fn admin_tls(cx: &mut Context<'_>, raw: &raw::AdminTls, path: &KeyPath) -> Liste
     ListenerTls {
         certificates: certificate(cx, raw.cert.as_deref(), raw.key.as_deref(), path).into_iter().collect(),
         client_ca: client_ca(cx, raw.client_ca.as_deref(), path),
+        client_crl: Vec::new(),
         client_auth: if raw.client_ca.is_some() { ClientAuth::Required } else { ClientAuth::Off },
     }
 }

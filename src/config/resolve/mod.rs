@@ -8,12 +8,15 @@ mod callers;
 mod context;
 mod endpoints;
 mod identities;
+mod limits;
 mod listeners;
+mod played;
 mod rotation;
 mod routes;
 mod secrets;
 mod settings;
 mod tls;
+mod tokens;
 mod workspaces;
 
 use std::path::{Path, PathBuf};

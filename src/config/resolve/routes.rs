@@ -7,6 +7,7 @@ use http::Method;
 use super::{
     context::{Context, items, sound},
     endpoints::attach_header,
+    limits, played,
     settings::{bytes, known_endpoint, not_zero, span},
 };
 use crate::config::{
@@ -133,6 +134,7 @@ fn no_other_keys(cx: &mut Context<'_>, typed: &raw::Route, path: &KeyPath) {
         ("trailers", typed.trailers.is_some()),
         ("path_chars", typed.path_chars.is_some()),
         ("websocket", typed.websocket.is_some()),
+        ("limits", typed.limits.is_some()),
     ];
     for (key, _) in written.iter().filter(|(_, written)| *written) {
         cx.error(&path.key(key), "a key beside `deny`", "`match` and `deny` alone");
@@ -156,6 +158,7 @@ fn forward(cx: &mut Context<'_>, typed: &raw::Route, endpoint: String, path: &Ke
         rewrite_prefix: rewrite.map(|prefix| prefix.0.as_prefix().to_owned()),
         identity_header: typed.identity_header.as_ref().map(|header| header.0.0.clone()),
         caller_headers: headers,
+        limits: limits::limits(cx, typed.limits.as_ref(), path),
         timeout: span(typed.timeout.as_ref()),
         body,
         replay_body: bytes(typed.replay_body.as_ref()),
@@ -225,7 +228,11 @@ fn reachable_from_elsewhere(raw: &raw::Config, typed: &raw::Route) -> Option<Str
 fn is_stranger(caller: &raw::Caller) -> bool {
     match caller {
         raw::Caller::Anonymous(_) => true,
-        raw::Caller::Table(table) => table.anonymous.as_ref().is_some_and(|anonymous| anonymous.public != Some(true)),
+        raw::Caller::Table(table) => {
+            let open = |service| played::auth(service) == crate::service_auth::AuthMode::None;
+            table.anonymous.as_ref().is_some_and(|anonymous| anonymous.public != Some(true))
+                || table.service.as_ref().is_some_and(open)
+        }
     }
 }
 

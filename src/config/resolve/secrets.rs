@@ -122,13 +122,40 @@ fn secret_of_text(bytes: Vec<u8>) -> Result<Secret, Unusable> {
 
 /// Warns about a secret of ours that can be guessed.
 pub(super) fn warn_if_short(cx: &mut Context<'_>, secret: &Secret, path: &KeyPath) {
-    // 128 bits, if every byte is random.
-    const SHORTEST: usize = 16;
-    let length = secret.expose_bytes().len();
-    if length < SHORTEST {
-        cx.warning(path, format!("a secret of {length} bytes"), format!("at least {SHORTEST}"))
+    const FEWEST: u32 = 128;
+    let bits = most_bits(secret.expose_bytes());
+    if bits < FEWEST {
+        cx.warning(path, format!("a secret of {bits} bits at most"), format!("at least {FEWEST}"))
             .hint("`scoregate keygen` makes one");
     }
+}
+
+/// How much chance a secret can have in it, if it was drawn from the smallest usual alphabet that it fits in: nobody can tell more
+/// from one that is there.
+fn most_bits(secret: &[u8]) -> u32 {
+    let all = |fits: fn(&u8) -> bool| secret.iter().all(fits);
+    // Bits of a character, in hundredths, rounded down.
+    let each = if all(u8::is_ascii_digit) {
+        332
+    } else if all(u8::is_ascii_hexdigit) {
+        400
+    } else if all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-') {
+        517
+    } else if all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'/' | b'=')) {
+        600
+    } else {
+        657
+    };
+    let distinct = secret.iter().fold([false; 256], |mut seen, byte| {
+        if let Some(seen) = seen.get_mut(usize::from(*byte)) {
+            *seen = true;
+        }
+        seen
+    });
+    let distinct = distinct.iter().filter(|seen| **seen).count();
+    // `aaaa…` and `0101…`: no draw of that length has so few.
+    let each = if distinct < 5 { 100 } else { each };
+    u32::try_from(secret.len()).unwrap_or(u32::MAX).saturating_mul(each) / 100
 }
 
 #[cfg(test)]
@@ -146,5 +173,19 @@ mod tests {
         assert_eq!(read("key \n"), Err(Unusable::SpaceAtAnEnd));
         assert_eq!(read("\n"), Err(Unusable::Empty));
         assert_eq!(read(""), Err(Unusable::Empty));
+    }
+
+    #[test]
+    fn the_chance_in_a_secret_is_never_overrated() {
+        for (secret, bits) in [
+            ("0123456789abcdef0123456789abcdef", 128),
+            ("0123456789abcdef0123456789abcde", 124),
+            ("01234567890123456789012345678901234567", 126),
+            ("caller-key-of-a", 77),
+            ("Zk3_9vQx-LmN0pRsTuVwXy", 132),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 40),
+        ] {
+            assert_eq!(most_bits(secret.as_bytes()), bits, "{secret}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{Error, InconsistentKeys, RootCertStore, crypto::aws_lc_rs::default_provider, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject};
 use webpki::EndEntityCert;
 
 use super::context::Context;
@@ -110,6 +110,29 @@ fn chain(cx: &mut Context<'_>, file: NamedFile<'_>) -> Option<Vec<CertificateDer
             None
         }
     }
+}
+
+/// Lists of revoked certificates, at least one.
+pub(super) fn revocation_lists(
+    cx: &mut Context<'_>,
+    file: NamedFile<'_>,
+) -> Vec<CertificateRevocationListDer<'static>> {
+    let Some(pem) = cx.read(file.at, file.written) else { return Vec::new() };
+    let lists = CertificateRevocationListDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let Ok(lists) =
+        lists.map_err(|_may_quote_the_file| ()).and_then(|lists| if lists.is_empty() { Err(()) } else { Ok(lists) })
+    else {
+        cx.error(file.at, "a file without a list of revoked certificates in PEM form", "`-----BEGIN X509 CRL-----`")
+            .hint("`openssl crl -inform der -in FILE` turns DER into PEM");
+        return Vec::new();
+    };
+    for (index, list) in lists.iter().enumerate() {
+        if let Err(error) = webpki::BorrowedCertRevocationList::from_der(list) {
+            let found = format!("a list, number {} of the file, that cannot be read: {error}", index + 1);
+            cx.error(file.at, found, "lists of RFC 5280, version 2");
+        }
+    }
+    lists
 }
 
 fn private_key(cx: &mut Context<'_>, file: NamedFile<'_>) -> Option<PrivateKeyDer<'static>> {

@@ -20,9 +20,12 @@ pub(crate) use self::{
 };
 use super::{
     model::{ListenAddress, UpstreamUrl},
-    units::{Digest, Pause, Size, Span, Timestamp},
+    units::{Daily, Digest, Frequency, Pause, Size, Span, Timestamp},
 };
-use crate::rotation::schedule::{Window, WindowError};
+use crate::{
+    rotation::schedule::{Window, WindowError},
+    san::SanPattern,
+};
 
 /// A scalar that is more than any text.
 pub(crate) trait Syntax: Sized {
@@ -116,12 +119,15 @@ const CHECKS: &[Check] = &[
     check::<AttachHeader>(),
     check::<AttachPrefix>(),
     check::<PlainHeader>(),
+    check::<SanPattern>(),
     check::<Digest>(),
     check::<Timestamp>(),
     check::<Size>(),
     check::<Span>(),
     check::<Pause>(),
     check::<Window>(),
+    check::<Frequency>(),
+    check::<Daily>(),
 ];
 
 /// When rotations begin.
@@ -131,6 +137,17 @@ impl Syntax for Window {
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         text.parse().map_err(|why: WindowError| Complaint::hint(why.to_string()))
+    }
+}
+
+/// A name of client certificates.
+impl Syntax for SanPattern {
+    const FORMAT: &'static str = "san";
+    const EXPECTED: &'static str = "a name such as `client.example`, `*.clients.example` or `spiffe://domain/path/*`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        Self::parse(text)
+            .ok_or_else(|| Complaint::hint("`*` stands for a whole label or segment, never in a trust domain"))
     }
 }
 

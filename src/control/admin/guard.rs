@@ -102,7 +102,7 @@ fn hosts(uri: &Uri, headers: &HeaderMap) -> Option<Vec<Authority>> {
 }
 
 /// The only `Authorization` there is, when it is a bearer's.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut written = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (written.next(), written.next()) else { return None };
     let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;

@@ -21,6 +21,7 @@ pub mod token;
 
 pub use serve::{AdminHandle, Listening, serve};
 
+use super::played::manage::{Answer, Asked};
 use report::{ReadyReport, ReloadError, ReloadReport, Status};
 
 use super::desk::{Granted, Run, Wish};
@@ -46,6 +47,10 @@ pub trait Operations: Send + Sync + 'static {
     fn change_keys<'a>(&'a self, endpoint: &'a str, wish: Wish, run: Run) -> BoxFuture<'a, Result<Granted, Refusal>>;
     /// Begins to drain, as SIGTERM does. Returns at once.
     fn drain(&self);
+    /// Answers a manager of a service that is played, at the paths of the model management service.
+    fn manage(&self, _asked: Asked) -> BoxFuture<'static, Answer> {
+        Box::pin(std::future::ready(Answer { status: 404, operation: None, body: None }))
+    }
     /// Changes what is logged.
     fn set_log_level(&self, level: tracing::Level);
 }

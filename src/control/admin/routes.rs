@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, RawQuery, State, rejection::JsonRejection},
-    http::{StatusCode, header},
+    extract::{Path, RawQuery, Request, State, rejection::JsonRejection},
+    http::{HeaderValue, StatusCode, header},
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{any, get, post, put},
 };
 use serde_json::json;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
@@ -22,7 +22,7 @@ use super::{
     keys::{self as changes, Way},
     report::{EndpointKeys, EndpointStatus, LogLevel, ReloadErrorKind},
 };
-use crate::telemetry::logs;
+use crate::{control::played::manage::Asked, telemetry::logs};
 
 /// The largest body that any route reads is a level's name.
 const BODY_BYTES: usize = 64 << 10;
@@ -47,7 +47,8 @@ pub(super) fn tcp(operations: SharedOperations, gate: Gate) -> Router {
     let gate = Arc::new(gate);
     let token = from_fn_with_state(gate.clone(), guard::require_token);
     let open = if gate.loopback { open() } else { open().route_layer(token.clone()) };
-    let all = open.merge(guarded().route_layer(token));
+    // A manager's own token is what counts there.
+    let all = open.merge(guarded().route_layer(token)).merge(management());
     finish(all.layer(Extension(way)).layer(from_fn_with_state(gate, guard::refuse_foreign_pages)), operations)
 }
 
@@ -81,6 +82,32 @@ fn guarded() -> Router<SharedOperations> {
         .route_layer(time_out(REQUEST_TIMEOUT));
     let slow = Router::new().route("/reload", post(reload)).route_layer(time_out(RELOAD_TIMEOUT));
     quick.merge(slow)
+}
+
+/// Services that are played, for who may manage them.
+fn management() -> Router<SharedOperations> {
+    Router::new().route("/modelmanagement/{*rest}", any(manage)).route_layer(time_out(REQUEST_TIMEOUT))
+}
+
+async fn manage(State(operations): State<SharedOperations>, request: Request) -> Result<Response, Failure> {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, BODY_BYTES).await.map_err(|_broken_or_long| {
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "the body is too large, or broke off")
+    })?;
+    let asked = Asked {
+        token: guard::bearer(&head.headers).map(<[u8]>::to_vec),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        method: head.method,
+        body: body.to_vec(),
+    };
+    let answer = operations.manage(asked).await;
+    let mut response = answer.body.map_or_else(|| StatusCode::OK.into_response(), |body| Json(body).into_response());
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(place) = answer.operation.and_then(|place| HeaderValue::try_from(place).ok()) {
+        response.headers_mut().insert("operation-location", place);
+    }
+    Ok(response)
 }
 
 fn time_out(after: Duration) -> TimeoutLayer {

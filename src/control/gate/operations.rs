@@ -16,6 +16,7 @@ use crate::{
         },
         desk::{Granted, Run, Wish},
         fingerprint::Place,
+        played::manage::{Answer, Asked},
     },
     rotation::refusal::Refusal,
     telemetry::{logs::LogControl, metrics::Metrics},
@@ -186,6 +187,10 @@ impl Operations for Arc<Gate> {
 
     fn drain(&self) {
         self.drain_asked.notify_one();
+    }
+
+    fn manage(&self, asked: Asked) -> BoxFuture<'static, Answer> {
+        Box::pin(Gate::manage(Self::clone(self), asked))
     }
 
     fn set_log_level(&self, level: tracing::Level) {

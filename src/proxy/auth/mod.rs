@@ -1,13 +1,31 @@
-//! Who is calling: a head goes in, a [`Caller`] comes out. There is no other way to make one.
+//! Who is calling: a head and a connection go in, a [`Caller`] comes out. There is no other way to make one.
 //!
-//! Called by `decide`. Later kinds of proof (tokens, certificates) become variants beside keys; the policy of a route names
-//! callers, not kinds.
+//! Called by `decide`. A route names callers, not kinds of proof: each caller has one kind, and the first on the route that accepts
+//! what was shown wins.
 
 mod api_key;
+pub mod certificate;
+mod digest_memo;
+mod reason;
+pub mod service;
+pub mod token;
+pub mod token_cache;
 
-pub use api_key::{DigestMemo, KeyEntry, KeyTable};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
-use super::{headers::survey::Survey, reject::Reject};
+pub use api_key::{KeyGrant, KeyTable};
+pub use digest_memo::DigestMemo;
+pub use reason::Reason;
+use tokio::sync::Notify;
+
+use self::{
+    certificate::{CertificateRules, ClientTrust},
+    service::ServiceFace,
+    token::{IssuerKeys, TokenRules},
+    token_cache::TokenCache,
+};
+use super::{headers::survey::Survey, limit::Limiter, peer::Peer, reject::Reject};
+use crate::{clock::Tick, snapshot::Snapshot};
 
 /// Proof that a request was let in, and as whom: the position of the caller in the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +37,118 @@ impl Caller {
     pub const fn index(self) -> usize {
         self.0
     }
+}
+
+/// A caller.
+#[derive(Debug)]
+pub struct CallerEntry {
+    /// Its name: access log and identity header.
+    pub name: Box<str>,
+    /// How it proves who it is.
+    pub proof: Proof,
+    /// How much it may ask.
+    pub limits: Option<Arc<Limiter>>,
+    /// How long what one of its keys has let in may outlive the key; none = as long as it likes.
+    pub evict_after: Option<Duration>,
+}
+
+/// How a caller proves who it is.
+#[derive(Debug)]
+pub enum Proof {
+    /// Not at all.
+    Anonymous,
+    /// By a key of the snapshot's table.
+    Keys,
+    /// By a token of an issuer.
+    Token(Arc<TokenRules>),
+    /// By a client certificate.
+    Certificate(CertificateRules),
+    /// By what a service that scoregate plays has handed out.
+    Service {
+        /// Who may manage it; callers are not judged by it.
+        managers: Option<Arc<TokenRules>>,
+    },
+}
+
+impl Proof {
+    /// Whom to tell that a token is signed with a key that its issuer did not have.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&Notify> {
+        match self {
+            Self::Token(rules) => rules.issuer.as_deref(),
+            Self::Anonymous | Self::Keys | Self::Certificate(_) | Self::Service { .. } => None,
+        }
+    }
+}
+
+/// What proofs rest on and changes without a reload, by position of the caller.
+#[derive(Debug, Default)]
+pub struct Grounds {
+    /// Keys of issuers, as far as they are known.
+    pub issuers: Box<[Option<Arc<IssuerKeys>>]>,
+    /// Services that scoregate plays.
+    pub services: Box<[Option<Arc<ServiceFace>>]>,
+}
+
+/// What a caller's credential says of it: a key's name, whom a token is about, a certificate's name.
+#[derive(Debug, Clone)]
+pub enum Subject<'s> {
+    /// In the snapshot.
+    Known(&'s str),
+    /// In the worker's memory.
+    Shown(Rc<str>),
+}
+
+impl Subject<'_> {
+    /// As text that any field of a head can hold.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Known(text) => text,
+            Self::Shown(text) => text,
+        }
+    }
+}
+
+/// Who was let in.
+#[derive(Debug)]
+pub struct Admitted<'s> {
+    /// Which caller.
+    pub caller: Caller,
+    /// What its credential says of it.
+    pub subject: Option<Subject<'s>>,
+}
+
+/// Why nobody was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// The answer.
+    pub reject: Reject,
+    /// For the metric.
+    pub reason: Option<Reason>,
+    /// The caller whose issuer may have a key by now that it did not have.
+    pub renew: Option<usize>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reject: reason.reject(), reason: Some(reason), renew: None }
+    }
+}
+
+/// What is judged, and by what that a worker has of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// What stands in the head.
+    pub survey: &'a Survey<'a>,
+    /// What the connection has shown.
+    pub peer: &'a Peer,
+    /// Whose client certificates are believed here and now.
+    pub trust: Option<&'a ClientTrust>,
+    /// Tokens that were found good.
+    pub tokens: &'a TokenCache,
+    /// Now.
+    pub tick: Tick,
 }
 
 /// A header that may carry a caller's credential.
@@ -55,42 +185,60 @@ const API_KEY: http::HeaderName = http::HeaderName::from_static("api-key");
 pub struct CallerPolicy {
     /// Positions of callers in the snapshot.
     pub allowed: Box<[usize]>,
-    /// Place in `allowed` of a caller that is anyone at all.
-    pub anonymous: Option<usize>,
-    /// Where a caller may show its key.
+    /// Where a caller may show its key or token.
     pub headers: Box<[CredentialHeader]>,
 }
 
 impl CallerPolicy {
-    /// Lets a request in or not. `unix` is the wall clock in seconds.
+    /// Lets a request in or not.
     ///
     /// # Errors
     /// `ambiguous_credentials`, `caller_unknown`, `caller_expired`, `caller_forbidden`.
-    pub fn verify(&self, keys: &KeyTable, memo: &DigestMemo, survey: &Survey<'_>, unix: u64) -> Result<Caller, Reject> {
-        let presented = self.presented(survey)?;
-        match self.by_key(keys, memo, presented, unix) {
-            Ok(caller) => Ok(caller),
-            Err(reject) => {
-                self.anonymous.and_then(|at| self.allowed.get(at)).map(|caller| Caller(*caller)).ok_or(reject)
+    pub fn verify<'s>(&self, snapshot: &'s Snapshot, evidence: Evidence<'_>) -> Result<Admitted<'s>, Refused> {
+        let presented =
+            self.presented(evidence.survey).map_err(|reject| Refused { reject, reason: None, renew: None })?;
+        let mut refused = Refused::from(Reason::NoCredential);
+        let mut refuse = |why: Refused| {
+            if why.reason > refused.reason {
+                refused = Refused { renew: why.renew.or(refused.renew), ..why };
+            }
+        };
+        let (mut is_strange, mut shows_certificate) = (presented.is_some(), false);
+        for at in &self.allowed {
+            let Some(entry) = snapshot.callers.get(*at) else { continue };
+            let admitted = |subject| Ok(Admitted { caller: Caller(*at), subject });
+            match &entry.proof {
+                Proof::Anonymous => return admitted(None),
+                Proof::Keys => {
+                    is_strange = false;
+                    match by_key(*at, snapshot, presented, evidence) {
+                        Ok(subject) => return admitted(subject),
+                        Err(reason) => refuse(reason.into()),
+                    }
+                }
+                Proof::Token(rules) => match by_token(*at, rules, snapshot, presented, evidence) {
+                    Ok(subject) => return admitted(subject.map(Subject::Shown)),
+                    Err(why) => refuse(why),
+                },
+                Proof::Certificate(rules) => match by_certificate(rules, evidence) {
+                    Ok(name) => return admitted(Some(Subject::Shown(name))),
+                    Err(reason) => {
+                        shows_certificate |= reason == Reason::CertificateForbidden;
+                        refuse(reason.into());
+                    }
+                },
+                Proof::Service { .. } => match by_service(*at, snapshot, presented, evidence) {
+                    Ok(slot) => return admitted(slot.map(Subject::Known)),
+                    Err(reason) => refuse(reason.into()),
+                },
             }
         }
-    }
-
-    fn by_key(
-        &self,
-        keys: &KeyTable,
-        memo: &DigestMemo,
-        presented: Option<&[u8]>,
-        unix: u64,
-    ) -> Result<Caller, Reject> {
-        if self.anonymous == Some(0) {
-            return Err(Reject::CallerUnknown);
+        // A key that somebody else has is known, if not here.
+        if is_strange && !shows_certificate && !snapshot.keys.is_empty() {
+            let elsewhere = by_key(usize::MAX, snapshot, presented, evidence).err();
+            elsewhere.filter(|why| *why != Reason::KeyUnknown).into_iter().for_each(|why| refuse(why.into()));
         }
-        let entry = keys.find(presented.ok_or(Reject::CallerUnknown)?, memo).ok_or(Reject::CallerUnknown)?;
-        if entry.expires.is_some_and(|expires| expires <= unix) {
-            return Err(Reject::CallerExpired);
-        }
-        if self.allowed.contains(&entry.caller) { Ok(Caller(entry.caller)) } else { Err(Reject::CallerForbidden) }
+        Err(refused)
     }
 
     /// The one credential of the request, wherever it may stand. Two of them are refused even where only one place is read:
@@ -116,6 +264,58 @@ impl CallerPolicy {
     }
 }
 
+fn by_key<'s>(
+    caller: usize,
+    snapshot: &'s Snapshot,
+    presented: Option<&[u8]>,
+    evidence: Evidence<'_>,
+) -> Result<Option<Subject<'s>>, Reason> {
+    let presented = presented.ok_or(Reason::NoCredential)?;
+    let grant = snapshot.keys.find(&evidence.peer.memo.digest(presented)).ok_or(Reason::KeyUnknown)?;
+    if grant.expires <= evidence.tick.unix {
+        return Err(Reason::KeyExpired);
+    }
+    if grant.not_before > evidence.tick.unix {
+        return Err(Reason::KeyNotYet);
+    }
+    if grant.caller != caller {
+        return Err(Reason::KeyForbidden);
+    }
+    Ok(grant.name.as_deref().map(Subject::Known))
+}
+
+fn by_token(
+    caller: usize,
+    rules: &TokenRules,
+    snapshot: &Snapshot,
+    presented: Option<&[u8]>,
+    evidence: Evidence<'_>,
+) -> Result<Option<Rc<str>>, Refused> {
+    let presented = presented.ok_or(Reason::NoCredential)?;
+    let keys = snapshot.grounds.issuers.get(caller).and_then(Option::as_deref);
+    let digest = evidence.peer.memo.digest(presented);
+    rules.judge(keys, presented, digest, evidence.tokens, evidence.tick).map_err(|reason| {
+        let may_be_new = matches!(reason, Reason::TokenKeyUnknown | Reason::TokenKeysMissing);
+        Refused { renew: may_be_new.then_some(caller), ..reason.into() }
+    })
+}
+
+fn by_certificate(rules: &CertificateRules, evidence: Evidence<'_>) -> Result<Rc<str>, Reason> {
+    let (certificate, trust) = evidence.peer.certificate.get().zip(evidence.trust).ok_or(Reason::NoCredential)?;
+    certificate.is_good(trust, evidence.tick.unix)?;
+    certificate.fits(rules).ok_or(Reason::CertificateForbidden)
+}
+
+fn by_service(
+    caller: usize,
+    snapshot: &Snapshot,
+    presented: Option<&[u8]>,
+    evidence: Evidence<'_>,
+) -> Result<Option<&'static str>, Reason> {
+    let face = snapshot.grounds.services.get(caller).and_then(Option::as_deref).ok_or(Reason::KeyUnknown)?;
+    face.judge(presented, &evidence.peer.memo, evidence.tokens, evidence.tick)
+}
+
 /// `Bearer` in any case, one space, and the credential (RFC 6750 section 2.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(6)?;
@@ -125,96 +325,4 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::{HeaderMap, HeaderValue};
-
-    use super::*;
-    use crate::{digest::sha256, proxy::head::Fields};
-
-    const TEAM_A: usize = 1;
-    const TEAM_B: usize = 2;
-
-    fn keys() -> KeyTable {
-        [
-            KeyEntry { sha256: sha256(b"key-a"), caller: TEAM_A, expires: None },
-            KeyEntry { sha256: sha256(b"key-a-old"), caller: TEAM_A, expires: Some(1_000) },
-            KeyEntry { sha256: sha256(b"key-b"), caller: TEAM_B, expires: None },
-        ]
-        .into_iter()
-        .collect()
-    }
-
-    fn policy(allowed: &[usize], anonymous: Option<usize>) -> CallerPolicy {
-        CallerPolicy {
-            allowed: allowed.into(),
-            anonymous,
-            headers: [CredentialHeader::Authorization, CredentialHeader::XApiKey].into(),
-        }
-    }
-
-    fn verify(policy: &CallerPolicy, fields: &[(&'static str, &str)], unix: u64) -> Result<usize, Reject> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).expect("value"));
-        }
-        policy.verify(&keys(), &DigestMemo::default(), &Survey::of(&Fields::from(headers)), unix).map(Caller::index)
-    }
-
-    #[test]
-    fn a_key_lets_its_caller_in_wherever_the_route_reads_it() {
-        let policy = policy(&[TEAM_A], None);
-        assert_eq!(verify(&policy, &[("authorization", "Bearer key-a")], 0), Ok(TEAM_A));
-        assert_eq!(verify(&policy, &[("authorization", "bEARER key-a")], 0), Ok(TEAM_A));
-        assert_eq!(verify(&policy, &[("x-api-key", "key-a")], 0), Ok(TEAM_A));
-        assert_eq!(verify(&policy, &[("api-key", "key-a")], 0), Err(Reject::CallerUnknown), "not read on this route");
-    }
-
-    #[test]
-    fn what_is_not_exactly_a_key_is_unknown() {
-        let policy = policy(&[TEAM_A], None);
-        for value in [
-            "key-a",
-            "Basic key-a",
-            "Bearer",
-            "Bearer ",
-            "Bearer  key-a",
-            "Bearer key-a ",
-            "Bearer KEY-A",
-            "Bearer key-a, key-a",
-            "Bearer\tkey-a",
-        ] {
-            assert_eq!(verify(&policy, &[("authorization", value)], 0), Err(Reject::CallerUnknown), "{value:?}");
-        }
-        assert_eq!(verify(&policy, &[], 0), Err(Reject::CallerUnknown));
-    }
-
-    #[test]
-    fn two_credentials_are_refused_even_if_equal_or_unread() {
-        let policy = policy(&[TEAM_A], None);
-        for fields in [
-            &[("authorization", "Bearer key-a"), ("authorization", "Bearer key-a")][..],
-            &[("authorization", "Bearer key-a"), ("x-api-key", "key-a")],
-            &[("authorization", "Bearer key-a"), ("api-key", "key-b")],
-        ] {
-            assert_eq!(verify(&policy, fields, 0), Err(Reject::AmbiguousCredentials), "{fields:?}");
-        }
-    }
-
-    #[test]
-    fn expired_and_foreign_keys_have_their_own_answers() {
-        let policy = policy(&[TEAM_A], None);
-        assert_eq!(verify(&policy, &[("x-api-key", "key-a-old")], 999), Ok(TEAM_A));
-        assert_eq!(verify(&policy, &[("x-api-key", "key-a-old")], 1_000), Err(Reject::CallerExpired));
-        assert_eq!(verify(&policy, &[("x-api-key", "key-b")], 0), Err(Reject::CallerForbidden));
-    }
-
-    #[test]
-    fn anonymous_takes_whom_nobody_before_it_took() {
-        let last = policy(&[TEAM_A, 0], Some(1));
-        assert_eq!(verify(&last, &[("x-api-key", "key-a")], 0), Ok(TEAM_A));
-        assert_eq!(verify(&last, &[("x-api-key", "wrong")], 0), Ok(0));
-        assert_eq!(verify(&last, &[], 0), Ok(0));
-        let first = policy(&[0, TEAM_A], Some(0));
-        assert_eq!(verify(&first, &[("x-api-key", "key-a")], 0), Ok(0));
-    }
-}
+mod tests;

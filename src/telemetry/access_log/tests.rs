@@ -41,6 +41,7 @@ fn record(path: &str) -> AccessRecord {
         listener: "public".into(),
         route: Some("iris".into()),
         caller: None,
+        subject: None,
         method: http::Method::POST,
         path: path.into(),
         status: 401,
