@@ -28,6 +28,8 @@ use crate::{
 
 /// Address, TCP, TLS and the HTTP handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// One address among several.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 /// From the request to its response head. A probe that runs a model takes as long as that does.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -131,17 +133,29 @@ async fn connect(front: &Front) -> Result<Box<dyn Stream>, String> {
             found.map_err(|error| format!("{}: {error}", backend.host))?.collect()
         }
     };
-    // Each of them may be another front end.
-    let dice = random::bytes().map_or(0, usize::from_ne_bytes);
-    let address = dice.checked_rem(addresses.len()).and_then(|at| addresses.get(at));
-    let address = address.ok_or_else(|| format!("{} has no address", backend.host))?;
-    let tcp = TcpStream::connect(address).await.map_err(|error| format!("{address}: {error}"))?;
+    let tcp = dial(&addresses, &backend.host).await?;
     // One small request: waiting for more of it would only delay it.
     let _ = tcp.set_nodelay(true);
     let Some(tls) = &backend.tls else { return Ok(Box::new(tcp)) };
     let config = if backend.protocol == Protocol::H2 { &tls.config } else { &tls.h1 };
     let connected = TlsConnector::from(Arc::clone(config)).connect(tls.name.clone(), tcp).await;
     connected.map(|stream| Box::new(stream) as _).map_err(|error| format!("TLS: {error}"))
+}
+
+/// TCP to one of these addresses, each of which may be another front end: first to any, then to those after it, as the data plane
+/// does where one does not answer.
+async fn dial(addresses: &[SocketAddr], host: &str) -> Result<TcpStream, String> {
+    let dice = random::bytes().map_or(0, usize::from_ne_bytes);
+    let first = dice.checked_rem(addresses.len()).unwrap_or(0);
+    let mut why_not = format!("{host} has no address");
+    for address in addresses.iter().cycle().skip(first).take(addresses.len()) {
+        match timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => why_not = format!("{address}: {error}"),
+            Err(_elapsed) => why_not = format!("{address}: no connection within {ADDRESS_TIMEOUT:?}"),
+        }
+    }
+    Err(why_not)
 }
 
 async fn answer(
@@ -273,6 +287,19 @@ mod tests {
         let probed = probe(&front(gone), &model::Probe::default(), &wrong_key()).await;
         assert_eq!(probed.verdict, Verdict::Nothing(None));
         assert!(probed.said.contains("refused"), "{probed}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_nobody_listens_at_does_not_stand_in_the_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Whichever of them is first.
+        for _ in 0..20 {
+            assert_eq!(dial(&[gone, good, gone], "h").await.unwrap().peer_addr().unwrap(), good);
+        }
+        assert!(dial(&[gone, gone], "h").await.unwrap_err().contains("refused"));
+        assert_eq!(dial(&[], "h").await.unwrap_err(), "h has no address");
     }
 
     #[test]
