@@ -3,11 +3,11 @@
 //! `status`, `reload` and `drain` call [`ask`]. It never sends a token in plain text off this machine, and never the
 //! token of this machine's scoregate to another.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
@@ -43,7 +43,9 @@ const ANSWER_BYTES: usize = 64 << 20;
 pub(super) struct Question {
     pub(super) method: Method,
     /// With the query.
-    pub(super) path: &'static str,
+    pub(super) path: Cow<'static, str>,
+    /// JSON, which may hold a key.
+    pub(super) body: Option<Secret>,
     /// How long the answer may take.
     pub(super) patience: Duration,
 }
@@ -138,12 +140,12 @@ fn token_for(origin: &Origin, state_dirs: &[PathBuf]) -> Result<Option<Secret>, 
     Ok(origin.is_loopback().then(kept).flatten())
 }
 
-fn request(address: &AdminAddress, question: Question, token: Option<&Secret>) -> Result<Request<Empty<Bytes>>, Stop> {
+fn request(address: &AdminAddress, question: Question, token: Option<&Secret>) -> Result<Request<Full<Bytes>>, Stop> {
     let host = match address {
         AdminAddress::Socket(_) => "localhost",
         AdminAddress::Tcp(origin) => origin.authority.as_str(),
     };
-    let mut request = Request::builder().method(question.method).uri(question.path).header(header::HOST, host);
+    let mut request = Request::builder().method(question.method).uri(&*question.path).header(header::HOST, host);
     if let Some(token) = token {
         let bearer = [b"Bearer ", token.expose_bytes()].concat();
         let mut value = HeaderValue::from_bytes(&bearer).map_err(|_no_reason_that_shows_it| {
@@ -152,7 +154,14 @@ fn request(address: &AdminAddress, question: Question, token: Option<&Secret>) -
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }
-    request.body(Empty::new()).map_err(Stop::failed)
+    let body = match &question.body {
+        Some(body) => {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+            Bytes::copy_from_slice(body.expose_bytes())
+        }
+        None => Bytes::new(),
+    };
+    request.body(Full::new(body)).map_err(Stop::failed)
 }
 
 type ExchangeError = Box<dyn std::error::Error + Send + Sync>;
@@ -160,7 +169,7 @@ type ExchangeError = Box<dyn std::error::Error + Send + Sync>;
 /// One request on one connection.
 async fn exchange(
     stream: Box<dyn Stream>,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), ExchangeError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async {
@@ -188,6 +197,10 @@ fn read<T: DeserializeOwned>(address: &AdminAddress, status: StatusCode, body: &
     };
     Err(match (status, error.code.as_str()) {
         (_, "config_invalid") => Stop::new(Exit::Config, error.message),
+        // A rule stood against it.
+        (StatusCode::CONFLICT, code) if code != "reload_not_drained" => {
+            Stop::new(Exit::Refused, format_args!("nothing was touched: {}", error.message))
+        }
         (StatusCode::UNAUTHORIZED, _) => Stop::new(
             Exit::Refused,
             format_args!(
@@ -214,6 +227,7 @@ mod tests {
         for (status, code, exit) in [
             (StatusCode::UNPROCESSABLE_ENTITY, "config_invalid", Exit::Config),
             (StatusCode::CONFLICT, "reload_not_drained", Exit::Failed),
+            (StatusCode::CONFLICT, "min_gap", Exit::Refused),
             (StatusCode::UNAUTHORIZED, "unauthorized", Exit::Refused),
             (StatusCode::FORBIDDEN, "no_admin_token", Exit::Refused),
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", Exit::Failed),

@@ -14,7 +14,8 @@ use super::{
 };
 
 pub(super) fn run(admin: Option<&AdminAddress>) -> Result<(), Stop> {
-    let question = Question { method: Method::POST, path: "/drain", patience: Duration::from_secs(15) };
+    let question =
+        Question { method: Method::POST, path: "/drain".into(), body: None, patience: Duration::from_secs(15) };
     let _begun: Value = wait(client::ask(admin, question))?;
     output::print("scoregate drains: it is not ready any more, and ends when its requests have\n")
 }

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(630);
 
 pub(super) fn run(args: &ReloadArgs, admin: Option<&AdminAddress>) -> Result<(), Stop> {
     let path = if args.drained { "/reload?drained" } else { "/reload" };
-    let question = Question { method: Method::POST, path, patience: PATIENCE };
+    let question = Question { method: Method::POST, path: path.into(), body: None, patience: PATIENCE };
     if args.drained && io::stderr().is_terminal() {
         output::complain("waiting until no request holds what is no longer active (10 minutes at most) …");
     }

@@ -31,7 +31,7 @@ pub(super) fn run(args: &StatusArgs, admin: Option<&AdminAddress>) -> Result<(),
         let mut tick = tokio::time::interval(AGAIN_AFTER);
         loop {
             tick.tick().await;
-            let question = Question { method: Method::GET, path: "/status", patience: PATIENCE };
+            let question = Question { method: Method::GET, path: "/status".into(), body: None, patience: PATIENCE };
             let status: Status = client::ask(admin, question).await?;
             match args.output.output {
                 Output::Json => output::print_json(&status)?,

@@ -32,6 +32,7 @@ mod secrets;
 mod streaming;
 mod tidy;
 mod timeouts;
+mod timing;
 mod tls;
 mod tokens;
 mod uploads;

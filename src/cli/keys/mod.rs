@@ -1,5 +1,6 @@
 //! `scoregate keys show|regen`: a service's two keys, without a running gate.
 
+mod played;
 mod regen;
 mod show;
 
@@ -30,6 +31,12 @@ pub(super) enum KeysCommand {
 pub(super) fn run(command: KeysCommand, global: &Global) -> Result<(), Stop> {
     let _log = azure::log(global);
     match command {
+        KeysCommand::Show(args) if played::is(&args.config, &args.endpoint) => {
+            played::show(args, global.admin.as_ref())
+        }
+        KeysCommand::Regen(args) if played::is(&args.config, &args.endpoint) => {
+            played::regen(args, global.admin.as_ref())
+        }
         KeysCommand::Show(args) => show::run(args),
         KeysCommand::Regen(args) => regen::run(args),
     }

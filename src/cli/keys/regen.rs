@@ -53,27 +53,27 @@ const READ_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RegenArgs {
-    /// Which endpoint of the configuration
-    endpoint: String,
+    /// Which endpoint of the configuration, or which caller that is a `service`
+    pub(super) endpoint: String,
     /// Which of its keys
     #[arg(ignore_case = true)]
-    slot: SlotWord,
+    pub(super) slot: SlotWord,
     #[command(flatten)]
-    config: ConfigPath,
+    pub(super) config: ConfigPath,
     /// Give it the value in this file; without it the service makes one
     #[arg(long, value_name = "FILE")]
-    set_key_from: Option<PathBuf>,
+    pub(super) set_key_from: Option<PathBuf>,
     /// Wait until the new key shows; without a running gate this is always so
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Do not ask
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 /// `primary` or `secondary`, in any case.
@@ -164,7 +164,7 @@ fn told(done: &Done) -> String {
 }
 
 /// The new key that somebody chose.
-fn read_key(path: &Path) -> Result<Secret, Stop> {
+pub(super) fn read_key(path: &Path) -> Result<Secret, Stop> {
     let content =
         RealFiles.read(path).map_err(|error| Stop::new(Exit::Usage, format_args!("{}: {error}", path.display())))?;
     secret_of(content).map_err(|_why| {
@@ -205,6 +205,12 @@ fn refuse_known(before: &KeyPair, slot: Slot, value: Option<&Secret>) -> Result<
 }
 
 fn confirm(done: &Done, yes: bool) -> Result<(), Stop> {
+    let Done { slot, service, before, .. } = done;
+    ask_first(&format!("regenerate the {slot} key of {service}? Whoever uses {before} is refused from then on."), yes)
+}
+
+/// Asks whoever sits there, unless they have said yes.
+pub(super) fn ask_first(question: &str, yes: bool) -> Result<(), Stop> {
     if yes {
         return Ok(());
     }
@@ -212,10 +218,7 @@ fn confirm(done: &Done, yes: bool) -> Result<(), Stop> {
     if !io::stdin().is_terminal() {
         return Err(refused("not confirmed; --yes does it where nobody can be asked"));
     }
-    output::complain(&format!(
-        "regenerate the {} key of {}? Whoever uses {} is refused from then on. [y/N]",
-        done.slot, done.service, done.before
-    ));
+    output::complain(&format!("{question} [y/N]"));
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(Stop::failed)?;
     match line.trim() {
