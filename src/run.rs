@@ -177,6 +177,7 @@ impl FileSource {
     /// # Errors
     /// Every fault.
     pub(crate) fn load(&self) -> Result<Loaded, Faults> {
+        let _loading = self.read.load();
         let mut loaded = config::load(&self.options.config, &ProcessEnv, &self.files);
         self.read.note(self.noted.take(), loaded.is_ok());
         if let Ok(loaded) = &mut loaded {

@@ -9,7 +9,7 @@ import time
 import pytest
 import websockets.sync.client
 
-from harness import http1
+from harness import http1, secrets
 from harness.azure import Azure, is_settled, rotation_of
 from harness.load import Load
 from harness.until import until
@@ -238,3 +238,82 @@ def test_a_process_that_is_killed_leaves_nothing_undone(step, tmp_path, gate, ca
         assert running.metric("scoregate_invariant_violations_total") == 0
         show(f"killed at {at}: {'brought to its end' if asked else 'as if nobody had asked'}; {load.answered} answered, {load.cut} cut "
              f"off, {load.early} came before it was ready, {len(load.failures)} failed")
+
+
+def test_a_process_that_is_told_to_end_leaves_a_journal_that_the_next_one_takes_up(tmp_path, gate, caller_key):
+    with Azure(tmp_path / "azure", operation=3) as azure:
+        config = azure.config(tmp_path, caller_key, [{"match": {"path_prefix": "/iris"}}], QUICK)
+        config |= {"listeners": [{"name": "local", "address": "127.0.0.1:0"}], "log": {"level": "info", "access": "errors"}}
+        running = gate(config)
+        until(lambda: is_settled(running), "both keys are accepted")
+        before = azure.keys()
+        until(lambda: running.cli("keys", "regen", "iris", "secondary", "--yes").returncode == 0, "`min_gap` is over", patience=60)
+        until(lambda: azure.regenerated() == 1, "the call is made")
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+        running.start()
+        until(lambda: rotation_of(running) and rotation_of(running)["step"] == "idle" and is_settled(running), "Idle in the end", patience=60)
+        [operation] = rotation_of(running)["operations"]
+        assert operation["state"] == "done" and azure.regenerated() == 1
+        assert azure.keys()[0] == before[0] and azure.keys()[1] != before[1]
+
+
+def test_what_people_ask_is_done_or_refused_with_nothing_touched(tmp_path, gate, caller_key):
+    """Every command about keys, through the admin socket: what it says, what it does, and exit code 5 for each rule against it."""
+    with Azure(tmp_path / "azure", learn_lag=(0, 0, 1)) as azure:
+        config = azure.config(tmp_path, caller_key, [{"match": {"path_prefix": "/iris"}}], QUICK | {"min_gap": "4s"})
+        config |= {"listeners": [{"name": "local", "address": "127.0.0.1:0"}], "log": {"level": "info", "access": "errors"}}
+        running = gate(config)
+        until(lambda: is_settled(running), "both keys are accepted")
+
+        def keys(*arguments):
+            return running.cli("keys", *arguments)
+
+        def refused(why, *arguments):
+            before = azure.regenerated()
+            done = keys(*arguments)
+            assert done.returncode == 5 and "nothing was touched" in done.stderr and why in done.stderr, (arguments, done)
+            assert azure.regenerated() == before, arguments
+
+        def active():
+            [slot] = [slot["slot"] for slot in rotation_of(running)["slots"] if slot["active"]]
+            return slot
+
+        # It was seen for the first time a moment ago; who knows whether somebody had changed a key just before.
+        refused("`min_gap`", "regen", "iris", "secondary", "--yes")
+        until(lambda: keys("regen", "iris", "--dry-run").returncode == 0, "`min_gap` is over")
+        planned = keys("regen", "iris", "--dry-run")
+        assert "Nothing was touched" in planned.stdout and "settled" in planned.stdout and azure.regenerated() == 0, planned
+        plan = json.loads(keys("regen", "iris", "--dry-run", "--output", "json").stdout)
+        assert [step["slot"] for step in plan["steps"]][0] == "secondary" and plan["at_least_seconds"] >= 0
+        refused("not confirmed", "regen", "iris")
+        refused("no endpoint", "regen", "rose", "--yes")
+
+        assert keys("freeze", "iris").returncode == 0
+        refused("frozen", "regen", "iris", "--yes")
+        assert keys("unfreeze", "iris").returncode == 0
+
+        first = azure.keys()
+        done = keys("regen", "iris", "--yes", "--wait")
+        assert done.returncode == 0 and "the secondary key was regenerated" in done.stdout, done
+        assert "secondary key: probed" in done.stderr, "each step is shown where nobody watches, too"
+        assert azure.keys()[0] == first[0] and azure.keys()[1] != first[1] and active() == "secondary"
+        refused("`min_gap`", "regen", "iris", "--yes")
+
+        assert keys("rollback", "iris", "--yes").returncode == 0 and active() == "primary"
+        chosen = secrets.key()
+        (tmp_path / "chosen").write_text(chosen + "\n")
+        set_key = ["regen", "iris", "secondary", "--set-key-from", tmp_path / "chosen", "--yes", "--wait"]
+        until(lambda: keys(*set_key).returncode == 0, "`min_gap` is over")
+        assert azure.keys()[1] == chosen
+        until(lambda: keys("regen", "iris", "--dry-run").returncode == 0, "`min_gap` is over")
+        refused("present value of the secondary key", *set_key)
+
+        # In wrong hands: both, at once one after the other, whatever `min_gap` says.
+        before = azure.keys()
+        done = keys("regen", "iris", "--leaked", "--yes", "--wait", "--output", "json")
+        assert done.returncode == 0 and [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["done", "done"], done
+        assert all(old != new for old, new in zip(before, azure.keys()))
+        status = running.cli("status").stdout
+        assert "SERVICE OF" in status and "idle" in status, status
+        assert running.metric("scoregate_invariant_violations_total") == 0

@@ -26,6 +26,7 @@ const NEVER: Duration = Duration::from_secs(1 << 20);
 /// A gate whose `limits.fields` is the number in a file.
 struct Watched {
     gate: TestGate,
+    read: Arc<LastRead>,
     task: tokio::task::JoinHandle<std::convert::Infallible>,
 }
 
@@ -51,8 +52,8 @@ impl Watched {
         };
         let _as_at_the_start: Result<_, Vec<String>> = load();
         let gate = TestGate::start_from(config, clock, Box::new(load));
-        let watcher = Watcher::new(Arc::clone(&gate.gate), read, slow);
-        Self { gate, task: tokio::spawn(watcher.watch()) }
+        let watcher = Watcher::new(Arc::clone(&gate.gate), Arc::clone(&read), slow);
+        Self { gate, read, task: tokio::spawn(watcher.watch()) }
     }
 
     async fn becomes(&self, number: usize) {
@@ -188,6 +189,21 @@ async fn what_no_event_tells_is_found_by_the_slow_look() {
         watched.gate.gate.in_force().limits.fields == 109
     })
     .await;
+}
+
+#[tokio::test]
+async fn while_somebody_loads_nobody_looks() {
+    let (_folder, file) = folder();
+    fs::write(&file, "100").unwrap();
+    let watched = Watched::start(&file, NEVER).await;
+    watched.follows(&file).await;
+    let before = watched.generation();
+    let loading = watched.read.load();
+    replace(&file, 111);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(watched.generation(), before);
+    drop(loading);
+    watched.becomes(111).await;
 }
 
 #[tokio::test]

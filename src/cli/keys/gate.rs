@@ -80,7 +80,9 @@ pub(super) async fn find(admin: Option<&AdminAddress>, endpoint: &str) -> Result
         None if admin.is_none() => Ok(None),
         None => Err(Stop::new(
             Exit::Refused,
-            format_args!("that scoregate has no endpoint `{endpoint}`: `scoregate status` lists them"),
+            format_args!(
+                "nothing was touched: that scoregate has no endpoint `{endpoint}`: `scoregate status` lists them"
+            ),
         )),
     }
 }

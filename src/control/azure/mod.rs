@@ -143,7 +143,10 @@ async fn look_after(mut seat: Seat, key: Key) -> Key {
     while let Some(located) = seat.find().await {
         match Box::pin(driver::drive(&mut seat, located)).await {
             End::Removed => break,
-            End::Changed => tracing::info!(endpoint = seat.label(), "it has become another service"),
+            End::Changed => {
+                tracing::info!(endpoint = seat.label(), "it has become another service");
+                driver::forget(&seat);
+            }
         }
     }
     driver::forget(&seat);

@@ -15,7 +15,10 @@ use std::{
     convert::Infallible,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -38,10 +41,28 @@ const ALONE: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub struct LastRead {
     seen: Mutex<Sightings>,
+    /// Loads under way. Relaxed: a look that misses one costs a reload that finds nothing new.
+    loading: AtomicUsize,
     again: Notify,
 }
 
+/// A load under way; see [`LastRead::load`].
+#[derive(Debug)]
+pub struct Loading<'l>(&'l LastRead);
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.0.loading.fetch_sub(1, Relaxed);
+    }
+}
+
 impl LastRead {
+    /// Says that somebody loads, until the answer is dropped: what is different now is seen by that load, and by no other.
+    pub fn load(&self) -> Loading<'_> {
+        self.loading.fetch_add(1, Relaxed);
+        Loading(self)
+    }
+
     /// Notes what a load has read. One that failed may not have got to every file: what it did not reach is still watched.
     pub fn note(&self, read: Sightings, whole: bool) {
         {
@@ -101,6 +122,10 @@ impl Watcher {
             }
             self.settling = Settling::default();
             if !self.gate.in_force().watch {
+                continue;
+            }
+            if self.read.loading.load(Relaxed) > 0 {
+                self.settling.stir(self.gate.clock().now());
                 continue;
             }
             let changed = different(seen).await;
@@ -172,12 +197,32 @@ async fn happened(inotify: &mut Option<Inotify>) -> io::Result<Vec<Noticed>> {
     }
 }
 
+/// A pipe, as `-c <(…)` gives one, or a device: what was read is gone, and to read again may take for ever.
+fn is_read_once(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file())
+}
+
 /// Which of these files are no longer what they were.
 async fn different(seen: Sightings) -> Vec<PathBuf> {
     let look = move || {
-        let changed = |path: &Path, was: Sight| Sight::of(&RealFiles.read(path)) != was;
+        let changed = |path: &Path, was: Sight| !is_read_once(path) && Sight::of(&RealFiles.read(path)) != was;
         seen.into_iter().filter(|(path, was)| changed(path, *was)).map(|(path, _)| path).collect()
     };
     // A look that panics has found nothing; the next one may.
     tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_can_be_read_once_only_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, gone) = (folder.path().join("key"), folder.path().join("gone"));
+        std::fs::write(&file, "new").unwrap();
+        let was = Sight::Content([0; 32]);
+        let seen = [(PathBuf::from("/dev/null"), was), (file.clone(), was), (gone.clone(), was)].into_iter().collect();
+        assert_eq!(different(seen).await, [gone, file]);
+    }
 }

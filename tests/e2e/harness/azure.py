@@ -89,14 +89,19 @@ class Azure:
         }
 
 
+def iris_of(running):
+    """The endpoint `iris`."""
+    [iris] = [endpoint for endpoint in running.status()["endpoints"] if endpoint["name"] == "iris"]
+    return iris
+
+
 def rotation_of(running):
     """How the rotation of `iris` stands; None while nothing is known."""
-    [iris] = running.status()["endpoints"]
-    return (iris.get("service") or {}).get("rotation")
+    return (iris_of(running).get("service") or {}).get("rotation")
 
 
 def is_settled(running):
-    """Whether it serves, and both keys are accepted by every front end."""
-    [iris] = running.status()["endpoints"]
+    """Whether `iris` serves, and both its keys are accepted by every front end."""
+    iris = iris_of(running)
     rotation = (iris.get("service") or {}).get("rotation")
     return iris["ready"] and rotation and all(slot["standing"] == "settled" for slot in rotation["slots"])

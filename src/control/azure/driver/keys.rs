@@ -45,6 +45,8 @@ use crate::{
 const REATTACH: Duration = Duration::from_secs(1);
 /// Between two looks whether the lock of a service that another process has is free.
 const RELOCK: Duration = Duration::from_secs(30);
+/// Between two looks at what the service is, where the last one did not settle that.
+const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
 /// Between two looks whether every endpoint attaches what is to be drained for.
 const SETTLE_LOOK: Duration = Duration::from_millis(50);
 
@@ -502,7 +504,8 @@ impl<'s> Driver<'s> {
                     Target::WrongKey => "a wrong key".to_owned(),
                 };
                 tracing::debug!(endpoint = self.seat.label(), what, %probed, "probed");
-                if !ready && probed.verdict != Verdict::Accepted {
+                let is_value = matches!(target, Target::Value(_));
+                if !ready && is_value && probed.verdict != Verdict::Accepted {
                     let why = format!("no key was seen to be accepted yet: a probe with {what} was {probed}");
                     tracing::warn!(endpoint = self.seat.label(), why, "not ready");
                     self.seat.note_reason(&why);
@@ -542,7 +545,7 @@ impl<'s> Driver<'s> {
             Ok(located) => located,
             Err(error) => {
                 tracing::warn!(endpoint = self.seat.label(), %error, "it cannot be looked at again; what is known stays");
-                let pause = calls::pause(&error).unwrap_or(Duration::from_secs(30));
+                let pause = calls::pause(&error).unwrap_or(DESCRIBE_AGAIN);
                 self.describe_at = Some(self.seat.clock().now() + pause);
                 return;
             }
@@ -550,7 +553,9 @@ impl<'s> Driver<'s> {
         let is_same = located.auth == Auth::Key
             && located.id.as_ref().is_some_and(|id| id.to_lowercase() == self.id.to_lowercase());
         if !is_same {
+            // What is open is brought to its end first.
             self.changed = self.service.transaction().is_none();
+            self.describe_at = Some(self.seat.clock().now() + DESCRIBE_AGAIN);
             return;
         }
         if let Err(why) = self.seat.serve(&located.upstream).await {

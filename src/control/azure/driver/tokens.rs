@@ -246,10 +246,10 @@ impl<'s> Driver<'s> {
                     self.miss().await;
                 }
             }
+            // No failure by itself: where the next one is on its way, requests wait for it.
             TokenNotice::Expired => {
-                let why =
-                    self.failure.get_or_insert_with(|| "its token has expired and there is no newer one".to_owned());
-                self.seat.note_reason(&why.clone());
+                let said = "its token has expired and there is no newer one";
+                self.seat.note_reason(self.failure.as_deref().unwrap_or(said));
             }
             TokenNotice::Renewed | TokenNotice::Locked | TokenNotice::Unlocked => {}
         }
