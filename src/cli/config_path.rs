@@ -12,7 +12,7 @@ use super::exit::{Exit, Stop};
 const VARIABLE: &str = "SCOREGATE_CONFIG";
 const PLACES: [&str; 2] = ["./scoregate.yaml", "/etc/scoregate/scoregate.yaml"];
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct ConfigPath {
     /// The configuration [default: $SCOREGATE_CONFIG, ./scoregate.yaml, /etc/scoregate/scoregate.yaml]
     #[arg(short, long, value_name = "FILE")]

@@ -34,6 +34,7 @@ mod secrets;
 mod streaming;
 mod tidy;
 mod timeouts;
+mod timing;
 mod tls;
 mod tokens;
 mod uploads;

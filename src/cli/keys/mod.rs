@@ -2,6 +2,7 @@
 //! where none runs, alone (`show`, `regen`).
 
 mod gate;
+mod played;
 mod regen;
 mod show;
 
@@ -37,6 +38,8 @@ pub(super) fn run(command: KeysCommand, global: &Global) -> Result<(), Stop> {
     let _log = azure::log(global);
     let admin = global.admin.as_ref();
     match command {
+        KeysCommand::Show(args) if played::is(&args.config, &args.endpoint) => played::show(args, admin),
+        KeysCommand::Regen(args) if played::is(&args.config, &args.endpoint) => played::regen(args, admin),
         KeysCommand::Show(args) => show::run(args),
         KeysCommand::Regen(args) => regen::run(args, admin),
         KeysCommand::Rollback(args) => gate::rollback(args, admin),

@@ -53,30 +53,30 @@ const READ_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RegenArgs {
-    /// Which endpoint of the configuration
-    endpoint: String,
-    /// Which of its keys; through a running scoregate the one that requests do not get, unless it is named
+    /// Which endpoint of the configuration, or which caller that is a `service`
+    pub(super) endpoint: String,
+    /// Which of its keys; of an endpoint of a running scoregate the one that requests do not get, unless it is named
     #[arg(ignore_case = true)]
-    slot: Option<SlotWord>,
+    pub(super) slot: Option<SlotWord>,
     #[command(flatten)]
-    config: ConfigPath,
+    pub(super) config: ConfigPath,
     /// Give it the value in this file; without it the service makes one
     #[arg(long, value_name = "FILE")]
-    set_key_from: Option<PathBuf>,
+    pub(super) set_key_from: Option<PathBuf>,
     /// Both keys, one after the other, whatever `min_gap` and the window say: one is in wrong hands
     #[arg(long, conflicts_with_all = ["slot", "set_key_from"])]
-    leaked: bool,
+    pub(super) leaked: bool,
     /// Wait until all requests use the new key, and show each step; without a running scoregate, until it shows
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Do not ask
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 /// `primary` or `secondary`, in any case.
@@ -192,7 +192,7 @@ fn told(done: &Done) -> String {
 }
 
 /// The new key that somebody chose.
-fn read_key(path: &Path) -> Result<Secret, Stop> {
+pub(super) fn read_key(path: &Path) -> Result<Secret, Stop> {
     let content =
         RealFiles.read(path).map_err(|error| Stop::new(Exit::Usage, format_args!("{}: {error}", path.display())))?;
     secret_of(content).map_err(|_why| {

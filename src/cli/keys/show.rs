@@ -11,15 +11,15 @@ use crate::{azure::calls::Calls, config::model::Slot};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ShowArgs {
-    /// Which endpoint of the configuration
-    endpoint: String,
+    /// Which endpoint of the configuration, or which caller that is a `service`
+    pub(super) endpoint: String,
     #[command(flatten)]
-    config: ConfigPath,
+    pub(super) config: ConfigPath,
     /// Show the keys themselves
     #[arg(long)]
-    reveal: bool,
+    pub(super) reveal: bool,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 #[derive(Serialize)]

@@ -21,7 +21,11 @@ pub mod token;
 
 pub use serve::{AdminHandle, Listening, serve};
 
-use super::played::manage::{Answer, Asked};
+use super::played::{
+    NotChanged,
+    manage::{Answer, Asked},
+    owner::{Order, ServiceKeys},
+};
 use report::{ReadyReport, ReloadError, ReloadReport, Status};
 
 use super::desk::{Granted, Run, Wish};
@@ -50,6 +54,10 @@ pub trait Operations: Send + Sync + 'static {
     /// Answers a manager of a service that is played, at the paths of the model management service.
     fn manage(&self, _asked: Asked) -> BoxFuture<'static, Answer> {
         Box::pin(std::future::ready(Answer { status: 404, operation: None, body: None }))
+    }
+    /// Does what the owner of a service that is played asks for.
+    fn order(&self, _service: String, _order: Order) -> BoxFuture<'static, Result<ServiceKeys, NotChanged>> {
+        Box::pin(std::future::ready(Err(NotChanged::NoService)))
     }
     /// Changes what is logged.
     fn set_log_level(&self, level: tracing::Level);

@@ -22,7 +22,11 @@ use super::{
     keys::{self as changes, Way},
     report::{EndpointKeys, EndpointStatus, LogLevel, ReloadErrorKind},
 };
-use crate::{control::played::manage::Asked, telemetry::logs};
+use crate::{
+    control::played::{NotChanged, manage::Asked, owner::Order},
+    service_auth::Regenerate,
+    telemetry::logs,
+};
 
 /// The largest body that any route reads is a level's name.
 const BODY_BYTES: usize = 64 << 10;
@@ -38,7 +42,7 @@ pub(super) fn health(operations: SharedOperations) -> Router {
 
 /// For whoever may open the socket's file: everything.
 pub(super) fn socket(operations: SharedOperations) -> Router {
-    finish(open().merge(guarded()).layer(Extension(Way::Private)), operations)
+    finish(open().merge(guarded()).merge(owned()).layer(Extension(Way::Private)), operations)
 }
 
 /// For whoever can connect: everything with the token, some without on loopback, nothing for a page in a browser.
@@ -82,6 +86,44 @@ fn guarded() -> Router<SharedOperations> {
         .route_layer(time_out(REQUEST_TIMEOUT));
     let slow = Router::new().route("/reload", post(reload)).route_layer(time_out(RELOAD_TIMEOUT));
     quick.merge(slow)
+}
+
+/// Keys of services that are played: values of theirs go over the socket alone.
+fn owned() -> Router<SharedOperations> {
+    Router::new()
+        .route("/services/{service}/keys", get(service_keys))
+        .route("/services/{service}/regen_key", post(service_regen))
+        .route_layer(time_out(REQUEST_TIMEOUT))
+}
+
+async fn service_keys(
+    State(operations): State<SharedOperations>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let order = Order::Show { reveal: has_flag(query.as_deref(), "reveal") };
+    operations.order(name, order).await.map(|keys| Json(keys).into_response()).map_err(|why| not_done(&why))
+}
+
+async fn service_regen(
+    State(operations): State<SharedOperations>,
+    Path(name): Path<String>,
+    body: axum::body::Bytes,
+) -> Result<Response, Failure> {
+    let wanted =
+        Regenerate::read(&body).map_err(|why| Failure::new(StatusCode::BAD_REQUEST, "bad_request", why.to_string()))?;
+    let done = operations.order(name, Order::Regenerate(wanted)).await;
+    done.map(|keys| Json(keys).into_response()).map_err(|why| not_done(&why))
+}
+
+fn not_done(why: &NotChanged) -> Failure {
+    let (status, code) = match why {
+        NotChanged::NoService => (StatusCode::NOT_FOUND, "no_service"),
+        NotChanged::NoKeys => (StatusCode::CONFLICT, "no_keys"),
+        NotChanged::OtherKey => (StatusCode::CONFLICT, "other_key"),
+        NotChanged::NotKept(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not_kept"),
+    };
+    Failure::new(status, code, why.to_string())
 }
 
 /// Services that are played, for who may manage them.

@@ -16,7 +16,11 @@ use crate::{
         },
         desk::{Granted, Run, Wish},
         fingerprint::Place,
-        played::manage::{Answer, Asked},
+        played::{
+            NotChanged,
+            manage::{Answer, Asked},
+            owner::{Order, ServiceKeys},
+        },
     },
     rotation::refusal::Refusal,
     telemetry::{logs::LogControl, metrics::Metrics},
@@ -191,6 +195,10 @@ impl Operations for Arc<Gate> {
 
     fn manage(&self, asked: Asked) -> BoxFuture<'static, Answer> {
         Box::pin(Gate::manage(Self::clone(self), asked))
+    }
+
+    fn order(&self, service: String, order: Order) -> BoxFuture<'static, Result<ServiceKeys, NotChanged>> {
+        Box::pin(Gate::order_played(Self::clone(self), service, order))
     }
 
     fn set_log_level(&self, level: tracing::Level) {

@@ -5,6 +5,7 @@
 
 pub mod kept;
 pub mod manage;
+pub mod owner;
 mod payload;
 pub mod seal;
 
