@@ -18,7 +18,7 @@ use scoregate::{
         gate::{Gate, Parts},
         listening::Sockets,
         names::SystemNames,
-        state::Salt,
+        state::fresh_salt,
     },
     telemetry::access_log::AccessLog,
 };
@@ -59,7 +59,7 @@ fn gate(upstream: SocketAddr) -> (Arc<Gate>, SocketAddr) {
         sockets,
         clock: Clock::system(),
         access,
-        salt: Salt::fresh().unwrap(),
+        salt: fresh_salt().unwrap(),
         logs: None,
         resolver: Arc::new(SystemNames),
         http: Http::new(Proxies::none(), Clock::system(), Attempts::ONE),

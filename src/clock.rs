@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::Notify;
 
 /// A point on the monotonic clock: microseconds since the clock was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
 
 impl Moment {

@@ -1,33 +1,32 @@
-//! The composition root of `scoregate run`: the only file that knows every part, and the order in which they begin and end.
+//! The composition root of `scoregate run`: process, file, log and signals around what `serving` puts together, and the order in
+//! which everything begins and ends.
+
+pub(crate) mod serving;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
+use self::serving::{Serving, Start};
 use crate::{
-    azure::http::{Attempts, Http, Proxies},
-    clock::Clock,
+    azure::http::Proxies,
     config::{
-        self,
+        self, Loaded,
+        fault::Faults,
         model::Config,
-        sources::{LastGood, ProcessEnv, RealFiles},
+        sources::{LastGood, Noted, ProcessEnv},
     },
     control::{
-        admin::{self, AdminHandle, Listening, places::Fallbacks},
-        azure::{self, Clients},
-        gate::{Gate, Parts, Source},
+        gate::Source,
         listening::Sockets,
-        names::SystemNames,
         notify::Notify,
-        state::{self, Presence, Salt},
-        threads::Death,
+        watch::{
+            LastRead,
+            mounts::{self, Pinned},
+        },
     },
     telemetry::{
         access_log::AccessLog,
@@ -90,62 +89,32 @@ fn keep_pages_small() {
 async fn serve(options: Options) -> anyhow::Result<()> {
     // Before the first load: a SIGHUP that arrives while the file is read is not lost.
     let mut signals = Signals::install()?;
-    let source = file_source(options.clone());
-    let (config, warnings) = match config::load(&options.config, &ProcessEnv, &RealFiles) {
-        Ok(loaded) => (overridden(loaded.config, &options), loaded.warnings),
-        Err(faults) => return Err(faults.into()),
-    };
+    let source = FileSource::new(options.clone());
+    let Loaded { config, warnings, files, variables } = source.load()?;
     let format = if config.log.json { Format::Json } else { Format::Text };
     let (log_control, log_guard) = logs::start(config.log.level, format)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    if config.watch {
+        point_out_what_stays(&files, &variables);
+    }
     let (access, access_handle) = AccessLog::start(config.log.json, Box::new(std::io::stdout()), ACCESS_QUEUE)
         .context("cannot start the access log")?;
     let mut sockets = Sockets::default().inherit()?;
     sockets.bind(&config.listeners)?;
-    let (admin_config, health, state_dir) = (config.admin.clone(), config.health, config.state_dir.clone());
-    let fallbacks = Fallbacks::from_env();
-    let state = state::first_usable(&fallbacks.state_dirs(&state_dir));
-    let salt = salt(&state)?;
-    let clock = Clock::system();
-    // Whoever asks has a backoff of their own.
-    let http = Http::new(Proxies::from_env(), clock.clone(), Attempts::ONE);
-    let parts = Parts {
-        config,
-        source,
-        sockets,
-        clock,
-        access,
-        salt,
-        logs: Some(log_control),
-        resolver: Arc::new(SystemNames),
-        http: http.clone(),
-        state: state.as_ref().ok().cloned(),
-    };
-    let (gate, deaths) = Gate::start(parts)?;
-    let presence = tokio::spawn(announce(state));
-    let listening = Listening { admin: &admin_config, health, state_dir: &state_dir, fallbacks: &fallbacks };
-    let mut admin = match admin::serve(listening, Arc::new(Arc::clone(&gate))).await {
-        Ok(admin) => admin,
-        Err(error) => {
-            gate.drop_everything().await;
-            return Err(error);
-        }
-    };
-    let memory = tokio::spawn(Arc::clone(&gate).watch_memory());
-    let services = tokio::spawn(azure::attend(Arc::clone(&gate), Clients::new(http)));
-    let mut tasks = Tasks { memory, services };
+    let logs = Some(log_control);
+    let read = source.read();
+    let source = source.for_reloads();
+    let start = Start { config, source, read, sockets, access, logs, proxies: Proxies::from_env() };
+    let mut serving = Serving::start(start).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
     let manager = Arc::new(Notify::from_env());
     manager.ready();
-    let outcome = supervise(&gate, &mut signals, deaths, &mut admin, &mut tasks, &manager).await;
+    let outcome = supervise(&mut serving, &mut signals, &manager).await;
 
-    tasks.memory.abort();
-    tasks.services.abort();
-    presence.abort();
-    admin.stop().await;
+    serving.stop().await;
     if !access_handle.join(LAST_LINES) {
         tracing::warn!("the access log's last lines could not be written in time");
     }
@@ -154,19 +123,13 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 }
 
 /// Waits for signals, and for parts that die; drains in the end.
-async fn supervise(
-    gate: &Arc<Gate>,
-    signals: &mut Signals,
-    mut deaths: mpsc::UnboundedReceiver<Death>,
-    admin: &mut AdminHandle,
-    tasks: &mut Tasks,
-    manager: &Arc<Notify>,
-) -> anyhow::Result<()> {
+async fn supervise(serving: &mut Serving, signals: &mut Signals, manager: &Arc<Notify>) -> anyhow::Result<()> {
+    let gate = Arc::clone(&serving.gate);
     loop {
         tokio::select! {
             _ = signals.reload.recv() => {
                 // Reports itself; the next signal need not wait for it.
-                let (gate, manager) = (Arc::clone(gate), Arc::clone(manager));
+                let (gate, manager) = (Arc::clone(&gate), Arc::clone(manager));
                 tokio::spawn(async move {
                     manager.reloading();
                     drop(gate.reload(false).await);
@@ -175,17 +138,7 @@ async fn supervise(
             }
             () = signals.end.recv() => break,
             () = gate.drain_asked.notified() => break,
-            Some(death) = deaths.recv() => {
-                gate.mark_dead();
-                let why = death.error.unwrap_or_else(|| "it panicked; the log says where".to_owned());
-                bail!("thread `{}` ended, which must live as long as the process: {why}", death.thread);
-            }
-            Err(panic) = &mut tasks.memory => bail!("the watch over memory ended: {panic}"),
-            ended = &mut tasks.services => match ended {
-                Err(panic) => bail!("looking after services of Azure's ended: {panic}"),
-                Ok(ended) => return ended.context("looking after services of Azure's ended"),
-            },
-            error = admin.failed() => return Err(error.context("the admin side ended, which must live as long as the process")),
+            error = serving.failed() => return Err(error),
         }
     }
     manager.stopping();
@@ -198,68 +151,82 @@ async fn supervise(
     }
 }
 
-/// Tasks that must live as long as the process.
-#[derive(Debug)]
-struct Tasks {
-    memory: JoinHandle<()>,
-    services: JoinHandle<anyhow::Result<()>>,
-}
-
-/// The salt of the state directory, so that fingerprints mean the same after a restart; else one of this process.
-fn salt(state: &Result<PathBuf, String>) -> anyhow::Result<Salt> {
-    let fresh = || Salt::fresh().context("the system gives no randomness");
-    let Ok(dir) = state else { return fresh() };
-    Salt::of(dir).or_else(|error| {
-        tracing::warn!(dir = %dir.display(), %error, "no salt there: fingerprints of keys are this process's own");
-        fresh()
-    })
-}
-
-/// Says that a gate runs, until the process ends. Waits, off this thread, while a key is being changed.
-async fn announce(state: Result<PathBuf, String>) {
-    let announced = match state {
-        Ok(dir) => tokio::task::spawn_blocking(move || Presence::announce(&dir)).await,
-        Err(why) => {
-            tracing::info!(why, "no state directory: nothing keeps `keys regen` from running beside this process");
-            return;
-        }
-    };
-    match announced {
-        Ok(Ok(_presence)) => std::future::pending().await,
-        Ok(Err(error)) => tracing::warn!(%error, "`keys regen` cannot be told that this process runs"),
-        Err(panic) => tracing::error!(%panic, "`keys regen` cannot be told that this process runs"),
-    }
-}
-
 /// Past the log's queue: the process ends before it would be read.
 fn eprint_last(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Reads the file again. An empty secret file keeps its last good value: kubelets and editors truncate before they write.
-fn file_source(options: Options) -> Source {
-    let files = LastGood::new(RealFiles);
-    // The first look fills in what is good now; its faults are the first load's to report.
-    drop(config::load(&options.config, &ProcessEnv, &files));
-    Box::new(move || match config::load(&options.config, &ProcessEnv, &files) {
-        Ok(loaded) => {
-            let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-            Ok((overridden(loaded.config, &options), warnings))
+/// The configuration file, read as often as need be. An empty secret file keeps its last good value: kubelets and editors truncate
+/// before they write.
+pub(crate) struct FileSource {
+    options: Options,
+    files: LastGood<Arc<Noted>>,
+    noted: Arc<Noted>,
+    read: Arc<LastRead>,
+}
+
+impl FileSource {
+    pub(crate) fn new(options: Options) -> Self {
+        let noted = Arc::<Noted>::default();
+        Self { options, files: LastGood::new(Arc::clone(&noted)), noted, read: Arc::default() }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub(crate) fn load(&self) -> Result<Loaded, Faults> {
+        let mut loaded = config::load(&self.options.config, &ProcessEnv, &self.files);
+        self.read.note(self.noted.take(), loaded.is_ok());
+        if let Ok(loaded) = &mut loaded {
+            override_by(&self.options, &mut loaded.config);
         }
-        Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
-    })
+        loaded
+    }
+
+    /// What was read last, for whoever watches over it.
+    pub(crate) fn read(&self) -> Arc<LastRead> {
+        Arc::clone(&self.read)
+    }
+
+    /// For a gate.
+    pub(crate) fn for_reloads(self) -> Source {
+        Box::new(move || match self.load() {
+            Ok(loaded) => Ok((loaded.config, loaded.warnings.iter().map(ToString::to_string).collect())),
+            Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
+        })
+    }
+}
+
+/// What no watching can see change, so that nobody waits for it in vain.
+fn point_out_what_stays(files: &[PathBuf], variables: &[String]) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let real: Vec<PathBuf> = files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    for Pinned { file, mount } in mounts::pinned(real.iter().map(PathBuf::as_path), &mounts) {
+        tracing::warn!(
+            file = %file.display(),
+            mount = %mount.display(),
+            "is mounted by itself (a Kubernetes `subPath`, or a container engine's mount of one file): whoever replaces it outside \
+             is not seen here; mount the folder instead"
+        );
+    }
+    for variable in variables {
+        tracing::info!(
+            secret = variable,
+            "comes from the environment: it changes with a restart only, a `file` without one"
+        );
+    }
 }
 
 /// What the command line says wins.
-fn overridden(mut config: Config, options: &Options) -> Config {
+const fn override_by(options: &Options, config: &mut Config) {
     if let Some(level) = options.log_level {
         config.log.level = level;
     }
     if let Some(format) = options.log_format {
-        config.log.json = format == Format::Json;
+        config.log.json = matches!(format, Format::Json);
     }
-    config
 }
 
 /// The signals that mean something to us.

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub callers: Arc<[CallerEntry]>,
     /// What some of them are judged by, which changes without a reload.
     pub grounds: Arc<Grounds>,
+    /// How long what a key of a caller has let in may outlive the key, by position of the caller; none = as long as it likes.
+    pub evictions: Arc<[Option<Duration>]>,
     /// Endpoints, by position. An endpoint that did not change is the same `Arc` as before.
     pub endpoints: Box<[Arc<Endpoint>]>,
     /// Listeners, by position.
@@ -151,6 +153,8 @@ pub struct Limits {
     pub fields: usize,
     /// Streams of one HTTP/2 connection.
     pub h2_streams: u32,
+    /// Requests that wait for a token, of the whole process.
+    pub token_waiters: usize,
 }
 
 /// Deadlines that the data plane enforces.

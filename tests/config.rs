@@ -27,10 +27,11 @@ use scoregate::{
         Loaded,
         fault::Faults,
         load,
-        model::{Action, CallerKind, Credential, Slot},
+        model::{Action, CallerKind, Credential, Probe, Replay, Slot},
         parse,
         sources::{Env, Files, LastGood, ProcessEnv, RealFiles},
     },
+    rotation::{operation::Policy, rules::Rules, token::TokenRules},
 };
 
 /// 2026-07-01T00:00:00Z
@@ -248,9 +249,76 @@ fn the_azure_example_names_services_and_no_addresses() {
     assert_eq!(config.workspaces[0].place.name, "w");
     assert!(files.iter().any(|file| file.ends_with("ml/config.json")), "{files:?}");
     let iris = config.endpoints.iter().find(|endpoint| endpoint.name == "iris").unwrap();
-    assert!(iris.upstreams.is_empty() && iris.credential == Credential::Awaited);
+    assert!(iris.upstreams.is_empty() && iris.credential == Credential::OfService);
     assert_eq!(iris.service.as_ref().unwrap().name.to_string(), "AKS service aks-service");
     assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn how_a_credential_is_kept_valid_has_the_documented_defaults_and_follows_the_routes() {
+    let text = r#"
+version: 1
+listeners: [{ name: a, address: "127.0.0.1:0" }]
+identities: { me: { azure_cli: {} } }
+workspaces: { ml: { identity: me, config_file: ml/config.json } }
+callers: { anyone: anonymous }
+endpoints:
+  plain: { service: { workspace: ml, name: plain, kind: aks } }
+  twin: { service: { workspace: ml, name: plain, kind: aks } }
+  written:
+    service: { workspace: ml, name: written, kind: online }
+    replay: off
+    look: 1h
+    listkeys_interval: 10s
+    refresh_interval: 20s
+    rotation:
+      { enabled: true, every: 7d, policy: full, window: "Sun 02:00-04:00 Europe/Berlin; Wed 23:00-01:00", settle: 90s,
+        drain_timeout: 2m, probe: { method: POST, path: /score, body_file: ml/config.json, successes: 3, spread: 0s, fresh: 5s,
+        timeout: 1m }, read_gap: 0s, read_timeout: 3m, adopt_gap: 1s, resubmit_after: 20m }
+routes:
+  - { match: { path_prefix: /plain }, callers: [anyone], endpoint: plain }
+  - { match: { path_prefix: /twin }, callers: [anyone], endpoint: twin, timeout: 20m }
+"#;
+    let config = read(text.as_bytes()).unwrap().config;
+    let service = |name: &str| {
+        let endpoint = config.endpoints.iter().find(|endpoint| endpoint.name == name).unwrap();
+        (endpoint.replay, endpoint.service.as_ref().unwrap().clone())
+    };
+    let seconds = Duration::from_secs;
+
+    let (replay, plain) = service("plain");
+    assert_eq!((replay, plain.active, plain.upkeep.schedule), (Replay::Auto, None, None));
+    // The slowest route to the service, by whichever endpoint, and 10 s.
+    assert_eq!(plain.upkeep.rules, Rules { drain_timeout: seconds(1_210), ..Rules::default() });
+    assert_eq!(plain.upkeep.token_rules, TokenRules::default());
+    assert_eq!(plain.upkeep.probe, Probe::default());
+
+    let (replay, written) = service("written");
+    let upkeep = written.upkeep;
+    let schedule = upkeep.schedule.unwrap();
+    assert_eq!((replay, upkeep.policy, schedule.every), (Replay::Off, Policy::Full, seconds(7 * 86_400)));
+    // 2027-01-03 is a Sunday; in winter Berlin is an hour ahead.
+    assert!(schedule.window.unwrap().is_open(1_798_938_000));
+    let rules = Rules {
+        look: seconds(3_600),
+        listkeys_interval: seconds(10),
+        settle: seconds(90),
+        min_gap: seconds(2 * (3_600 + 90)),
+        drain_timeout: seconds(120),
+        probe_successes: 3,
+        probe_spread: Duration::ZERO,
+        probe_fresh: seconds(5),
+        probe_timeout: seconds(60),
+        read_gap: Duration::ZERO,
+        read_timeout: seconds(180),
+        adopt_gap: seconds(1),
+        resubmit_after: seconds(1_200),
+        ..Rules::default()
+    };
+    assert_eq!(upkeep.rules, rules, "`min_gap` is as long as every process needs");
+    assert_eq!(upkeep.token_rules.refresh_interval, seconds(20));
+    assert_eq!((upkeep.probe.method, upkeep.probe.path.as_deref()), (http::Method::POST, Some("/score")));
+    assert!(upkeep.probe.body.unwrap().starts_with(b"{"));
 }
 
 #[test]

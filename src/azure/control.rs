@@ -148,8 +148,17 @@ impl Control {
                 error.advise(advice)
             }
             403 => {
-                let action = refusal.denied_action().unwrap_or(permission.action);
-                let advice = format!("{who} needs a role with {action}, such as the one in {}", permission.role.file());
+                let file = permission.role.file();
+                let advice = match refusal.denied_action() {
+                    // One that we know nothing of: our role alone would not do.
+                    Some(action) if !permission.role.has(action) => {
+                        format!("{who} needs a role with {action}, beside what {file} has")
+                    }
+                    denied => {
+                        let action = denied.unwrap_or(permission.action);
+                        format!("{who} needs a role with {action}, such as the one in {file}")
+                    }
+                };
                 error.advise(advice)
             }
             _ => error,

@@ -31,6 +31,13 @@ impl Role {
             Self::Rotate => "config/azure/role-rotate.json",
         }
     }
+
+    /// Whether it permits an action.
+    #[must_use]
+    pub fn has(self, action: &str) -> bool {
+        let within = |one: &&Permission| one.role == Self::Read || self == Self::Rotate;
+        ALL.iter().filter(within).any(|one| one.action.eq_ignore_ascii_case(action))
+    }
 }
 
 const fn read(action: &'static str) -> Permission {
@@ -118,5 +125,14 @@ mod tests {
         let of = |role: Role| ALL.iter().filter(move |one| one.role == role).map(|one| one.action.to_owned());
         assert_eq!(actions(Role::Read), of(Role::Read).collect());
         assert_eq!(actions(Role::Rotate), of(Role::Read).chain(of(Role::Rotate)).collect());
+    }
+
+    #[test]
+    fn a_role_has_what_is_in_its_file_and_no_more() {
+        assert!(Role::Read.has("microsoft.machinelearningservices/workspaces/READ"));
+        assert!(!Role::Read.has(AKS_REGENERATE.action) && Role::Rotate.has(AKS_REGENERATE.action));
+        assert!(
+            Role::Rotate.has(WORKSPACE.action) && !Role::Rotate.has("Microsoft.MachineLearningServices/workspaces/*")
+        );
     }
 }

@@ -16,7 +16,12 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{BoxFuture, calls::Calls, cloud::Audience, error::Error};
+use super::{
+    BoxFuture,
+    calls::Calls,
+    cloud::Audience,
+    error::{Error, Heals},
+};
 use crate::{
     clock::{Clock, Moment},
     secret::Secret,
@@ -28,6 +33,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 const LONG_LIFE: Duration = Duration::from_secs(7200);
 /// How often renewing a token that is still valid is tried.
 const RENEW_EVERY: Duration = Duration::from_secs(30);
+/// For how long a refusal that somebody has to mend is everyone's who asks: endpoints that share an identity would each ask anew,
+/// and an issuer that has said no is asked four times a minute at most.
+const REFUSED_FOR: Duration = Duration::from_secs(15);
 /// More than this no clock is believed to differ from ours.
 const MOST_AHEAD: i64 = 600;
 
@@ -156,8 +164,11 @@ impl<F: Fetch> Remembered<F> {
             return Ok(bearer);
         }
         // Somebody fetched while we waited: what they were told is our answer too.
-        if let (true, Some(failure)) = (place.ended.load(Relaxed) != ended, known.failure) {
-            return Err(failure);
+        if let (true, Some(failure)) = (place.ended.load(Relaxed) != ended, &known.failure) {
+            return Err(failure.clone());
+        }
+        if let (Wanted::Valid, Some(refusal)) = (&wanted, self.refused(&known)) {
+            return Err(refusal);
         }
         let claims = match &wanted {
             Wanted::WithClaims(claims) => Some(claims.as_str()),
@@ -187,6 +198,14 @@ impl<F: Fetch> Remembered<F> {
                 }
             }
         }
+    }
+
+    /// What the issuer has said a moment ago, if asking again would bring nothing else.
+    fn refused(&self, known: &Known) -> Option<Error> {
+        let failure = known.failure.as_ref()?;
+        let lasts = failure.refusal().is_some() && failure.heals() == Heals::Later;
+        let recent = known.tried.is_some_and(|tried| self.clock.now().since(tried) < REFUSED_FOR);
+        (lasts && recent).then(|| failure.clone())
     }
 
     /// The token that is there, if it will do without a fetch.

@@ -12,6 +12,7 @@ use super::{
     Global,
     config_path::ConfigPath,
     exit::{Exit, Stop},
+    output,
 };
 use crate::{
     azure::{
@@ -112,7 +113,8 @@ pub(super) fn choose(config: ConfigPath, name: &str, clients: &mut Clients) -> R
     let config = load(&config.find()?)?;
     let Some(endpoint) = config.endpoints.iter().find(|endpoint| endpoint.name == name) else {
         let names: Vec<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        let message = format!("there is no endpoint `{name}`: there are {}", names.join(", "));
+        let there_are = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let message = format!("there is no endpoint `{name}`: there are {there_are}");
         return Err(Stop::new(Exit::Usage, message));
     };
     let Some(service) = endpoint.service.clone() else {
@@ -135,7 +137,10 @@ pub(super) fn stop(error: &Error) -> Stop {
     Stop::new(exit, error)
 }
 
-/// A line about what goes on, in place of the one before it, on a terminal; elsewhere nothing.
+/// Where nobody watches, what takes longer than this is told.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
+
+/// A line about what goes on, in place of the one before it, on a terminal; elsewhere one line.
 pub(super) struct Progress {
     shown: bool,
 }
@@ -152,13 +157,16 @@ impl Progress {
             self.shown = true;
             // Nobody is left to tell when this fails.
             drop(write!(err, "\r\u{1b}[Kscoregate: {what} … {} s", took.as_secs()).and_then(|()| err.flush()));
+        } else if !self.shown && took >= WORTH_TELLING {
+            self.shown = true;
+            output::complain(&format!("{what} …"));
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.shown {
+        if self.shown && io::stderr().is_terminal() {
             drop(write!(io::stderr(), "\r\u{1b}[K"));
         }
     }

@@ -21,8 +21,8 @@ use crate::{
         url::Url,
         workspace::Workspace,
     },
-    config::model::{Config, Credential, Endpoint, Service},
-    control::azure::{Clients, Connect, find, upstream},
+    config::model::{Config, Endpoint, Service, Slot},
+    control::azure::{Clients, Connect, Credential, find, upstream},
     random,
     secret::Secret,
 };
@@ -194,7 +194,7 @@ impl Looked<'_> {
             regenerate_role(workspace, service.name.kind, about).await;
         }
         let http = trusting(http, endpoint);
-        accepted(&http, endpoint, &scoring, &credential, about).await;
+        accepted(&http, endpoint, &scoring, (auth, &credential), about).await;
     }
 }
 
@@ -255,24 +255,34 @@ fn trusting(http: &Http, endpoint: &Endpoint) -> Http {
 }
 
 /// Asks the service itself, without running the model: once with the credential, once with one that is wrong.
-async fn accepted(http: &Http, endpoint: &Endpoint, scoring: &Url, credential: &Credential, about: &mut About<'_>) {
+async fn accepted(
+    http: &Http,
+    endpoint: &Endpoint,
+    scoring: &Url,
+    (auth, credential): (Auth, &Credential),
+    about: &mut About<'_>,
+) {
     let value = match credential {
-        Credential::Keys { primary, active: crate::config::model::Slot::Primary, .. } => primary.clone(),
-        Credential::Keys { secondary, .. } => secondary.clone(),
-        Credential::Token(token) => Some(token.value.clone()),
-        Credential::None | Credential::Awaited => None,
+        Credential::Keys { primary, active: Slot::Primary, .. } => Some(primary),
+        Credential::Keys { secondary, .. } => Some(secondary),
+        Credential::Token { value, .. } => Some(value),
+        Credential::Open => None,
     };
-    let reply = match probe(http, endpoint, scoring, value.as_ref()).await {
+    let reply = match probe(http, endpoint, scoring, value).await {
         Ok(reply) => reply,
         Err(error) => return about.failed(&error),
     };
     match Verdict::of(&reply) {
         Verdict::Refused => about.problem("the service refuses the credential (401): was it changed a moment ago?"),
-        Verdict::Unclear(403) => about.problem(&format!(
+        Verdict::Unclear(403) if auth == Auth::Entra => about.problem(&format!(
             "the service knows the credential and does not let it in (403): a token of the identity provider's needs a role with {} at \
-             the endpoint",
-            ONLINE_SCORE.action
+             the endpoint, such as the one in {}",
+            ONLINE_SCORE.action,
+            ONLINE_SCORE.role.file()
         )),
+        Verdict::Unclear(403) => about.problem(
+            "the service forbids it (403), which is not about the credential: does a network rule keep this machine out?",
+        ),
         Verdict::Unclear(status) => {
             about.warn(&format!("the service answers OPTIONS with {status}, which proves nothing of the credential"));
         }

@@ -1,11 +1,12 @@
 //! `scoregate keygen`: a caller key, shown once, and the digest that the configuration holds in its place.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use super::{Output, exit::Stop, output};
-use crate::{control::random_key, digest::sha256};
+use crate::{
+    control::random_key,
+    digest::{hex, sha256},
+};
 
 pub(super) fn run(output: Output) -> Result<(), Stop> {
     let key = random_key::new().map_err(|error| Stop::failed(format_args!("{error:#}")))?;
@@ -33,23 +34,5 @@ impl Generated<'_> {
              # The key goes to the caller, as `Authorization: Bearer KEY`; it is not shown again. This goes here:\n\
              callers:\n  team-a: {{ keys: [ {{ sha256: \"{sha256}\" }} ] }}\n"
         )
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_is_in_hexadecimal() {
-        assert_eq!(hex(&[0x00, 0x0f, 0xff]), "000fff");
     }
 }

@@ -93,7 +93,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// A tour in one minute: a scoring service, the gate in front of it, and what to try; Ctrl-C ends it
+    /// A tour in one minute: an Azure of its own, the gate in front of its services, and what to try; Ctrl-C ends it
     Demo,
     /// Serve; SIGHUP reloads, SIGTERM drains, a second SIGTERM or SIGINT ends at once
     Run(config_path::ConfigPath),
@@ -131,7 +131,7 @@ enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page
-    Man,
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -154,7 +154,7 @@ impl Command {
             Self::MockAzure(args) => mock_azure::run(args, global),
             Self::Version(args) => version::run(args.json),
             Self::Completions { shell } => completions::run(shell),
-            Self::Man => man::run(),
+            Self::Man(args) => man::run(&args),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
     wait::wait,
 };
 use crate::{
-    control::admin::report::{EndpointStatus, ReloadResult, SlotStatus, Status},
+    control::admin::report::{EndpointStatus, ReloadResult, ServiceStatus, SlotStatus, Status},
     telemetry::utc::Utc,
 };
 
@@ -50,7 +50,8 @@ fn text(status: &Status) -> String {
     let draining = if status.draining { ", draining" } else { "" };
     let up = age(status.uptime_seconds);
     let head = format!("scoregate {version}, pid {pid}, up {up}, generation {generation}{draining}\n");
-    let parts = [head, last_reload(status), listeners(status), endpoints(status), workers(status)].concat();
+    let parts =
+        [head, last_reload(status), listeners(status), endpoints(status), services(status), workers(status)].concat();
     format!("{}\n", parts.trim_end())
 }
 
@@ -98,6 +99,39 @@ fn endpoint(one: &EndpointStatus) -> Vec<[String; 9]> {
     one.slots.iter().map(|slot| row(cells(slot))).collect()
 }
 
+/// A row for each service of Azure's: how its credential is kept valid.
+fn services(status: &Status) -> String {
+    let rows: Vec<_> =
+        status.endpoints.iter().filter_map(|one| Some(service(&one.name, one.service.as_ref()?))).collect();
+    table::render(["SERVICE OF", "AUTH", "GENERATION", "ROTATION", "NEXT", "LAST", "NOTE"], &rows)
+}
+
+fn service(name: &str, service: &ServiceStatus) -> [String; 7] {
+    let none = || "-".to_owned();
+    let at = |unix: Option<u64>| unix.map_or_else(none, |unix| Utc(unix.saturating_mul(1000)).to_string());
+    let mut notes = Vec::new();
+    if service.locked {
+        notes.push("locked: every credential is refused".to_owned());
+    }
+    if let Some(expires) = service.expires_unix {
+        notes.push(format!("expires {}", at(Some(expires))));
+    }
+    let (mut step, mut next, mut last) = (none(), none(), none());
+    if let Some(rotation) = &service.rotation {
+        step = match rotation.parked {
+            Some(parked) => format!("{}, waits ({})", rotation.step.label(), parked.label()),
+            None => rotation.step.label().to_owned(),
+        };
+        (next, last) = (at(rotation.next_unix), at(rotation.last_success_unix));
+        if rotation.frozen {
+            notes.push("frozen".to_owned());
+        }
+        notes.extend(rotation.follows.clone());
+    }
+    let notes = if notes.is_empty() { none() } else { notes.join("; ") };
+    [name.to_owned(), service.auth.clone(), service.generation.to_string(), step, next, last, notes]
+}
+
 fn cells(slot: &SlotStatus) -> [String; 5] {
     let fingerprint = slot.fingerprint.clone().unwrap_or_else(|| "no value".to_owned());
     [slot.slot.clone(), yes(slot.active), fingerprint, age(slot.age_seconds), slot.generation.to_string()]
@@ -129,7 +163,10 @@ pub(super) fn age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::admin::report::{LastReload, ListenerStatus, WorkerStatus};
+    use crate::{
+        control::admin::report::{LastReload, ListenerStatus, RotationStatus, WorkerStatus},
+        rotation::operation::{Parked, Step},
+    };
 
     #[test]
     fn ages_have_two_units() {
@@ -152,6 +189,7 @@ mod tests {
             reason: None,
             upstreams: vec!["http://up/score".into()],
             slots,
+            service: None,
             in_flight: 3,
         };
         let status = Status {
@@ -167,7 +205,26 @@ mod tests {
                 connections: 4,
             }],
             endpoints: vec![
-                endpoint("iris", vec![slot("primary", true, Some("ab12")), slot("secondary", false, None)]),
+                EndpointStatus {
+                    service: Some(ServiceStatus {
+                        service: "AKS service iris".into(),
+                        auth: "key".into(),
+                        generation: 12,
+                        locked: false,
+                        expires_unix: None,
+                        rotation: Some(RotationStatus {
+                            slots: vec![],
+                            step: Step::Prechecked,
+                            parked: Some(Parked::Drain),
+                            frozen: true,
+                            follows: None,
+                            next_unix: None,
+                            last_success_unix: Some(0),
+                            operations: vec![],
+                        }),
+                    }),
+                    ..endpoint("iris", vec![slot("primary", true, Some("ab12")), slot("secondary", false, None)])
+                },
                 endpoint("open", vec![]),
                 EndpointStatus {
                     ready: false,
@@ -198,6 +255,9 @@ open      yes    3          -          -       -            -      -           h
 aks       no     3          -          -       -            -      -           -
 
 aks is not ready: cannot read the keys
+
+SERVICE OF  AUTH  GENERATION  ROTATION                   NEXT  LAST                      NOTE
+iris        key   12          prechecked, waits (drain)  -     1970-01-01T00:00:00.000Z  frozen
 
 WORKER  GENERATION  CONNECTIONS  IN FLIGHT
 0       9           4            3

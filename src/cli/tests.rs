@@ -36,6 +36,7 @@ fn every_command_of_the_interface_is_read() {
         "scoregate version --json",
         "scoregate completions bash",
         "scoregate man",
+        "scoregate man --dir share/man/man1",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");

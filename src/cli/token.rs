@@ -59,7 +59,7 @@ pub(super) fn run(args: TokenArgs, global: &Global) -> Result<(), Stop> {
         let description = chosen.plane.describe(&mut calls).await.map_err(stop)?;
         let (_, auth) = description.usable(&chosen.service.name, chosen.service.auth).map_err(stop)?;
         match auth {
-            Auth::Token | Auth::Entra => Ok((auth, chosen.plane.token(auth, &mut calls).await.map_err(stop)?)),
+            Auth::Token | Auth::Entra => Ok((auth, chosen.plane.token(auth, None, &mut calls).await.map_err(stop)?)),
             Auth::Key | Auth::Open => {
                 let has = if auth == Auth::Key { "keys: `scoregate keys show`" } else { "nothing: it is open" };
                 let message = format!("{} has no tokens; it has {has}", chosen.service.name);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::model::{
     Action, CallLimits, Caller, CallerKey, CallerKind, Config, Credential, Endpoint, IssuerKeys, Listener, PathMatch,
-    Readiness, Route, Slot, UpstreamUrl,
+    Readiness, Route, Slot, Upkeep, UpstreamUrl,
 };
 use crate::azure::{identity::Identity, service::Auth};
 
@@ -26,6 +26,7 @@ pub fn redacted(config: &Config) -> Value {
         "source": config.source,
         "workers": config.workers.map_or(json!("auto"), |count| json!(count)),
         "state_dir": config.state_dir.path,
+        "watch": config.watch,
         "listeners": config.listeners.iter().map(listener).collect::<Vec<_>>(),
         "health": config.health.map(|address| json!({ "address": address })),
         "admin": {
@@ -105,11 +106,12 @@ fn endpoint(endpoint: &Endpoint) -> Value {
             "kind": service.name.kind.word(),
             "auth": service.auth.map(Auth::word),
             "plaintext": service.plaintext,
+            "active": service.active.map_or("auto", Slot::label),
+            "upkeep": upkeep(&service.upkeep),
         })),
         "upstreams": endpoint.upstreams.iter().map(url).collect::<Vec<_>>(),
         "keys": match &endpoint.credential {
-            Credential::None | Credential::Awaited => Value::Null,
-            Credential::Token(_) => json!({ "token": HIDDEN }),
+            Credential::None | Credential::OfService => Value::Null,
             Credential::Keys { primary, secondary, active } => json!({
                 "primary": primary.as_ref().map(|_| HIDDEN),
                 "secondary": secondary.as_ref().map(|_| HIDDEN),
@@ -118,6 +120,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         },
         "attach": { "header": endpoint.attach_header },
         "retry_unanswered": endpoint.retry_unanswered,
+        "replay": format!("{:?}", endpoint.replay).to_lowercase(),
         "upstream": {
             "protocol": format!("{:?}", endpoint.connect.protocol).to_lowercase(),
             "idle": text(endpoint.connect.idle),
@@ -126,6 +129,30 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         },
         "concurrency": endpoint.concurrency,
         "queue": endpoint.queue,
+    })
+}
+
+/// By the names and at the places of the file.
+fn upkeep(upkeep: &Upkeep) -> Value {
+    let rules = &upkeep.rules;
+    json!({
+        "look": text(rules.look),
+        "listkeys_interval": text(rules.listkeys_interval),
+        "refresh_interval": text(upkeep.token_rules.refresh_interval),
+        "rotation": {
+            "enabled": upkeep.schedule.is_some(),
+            "every": upkeep.schedule.as_ref().map(|schedule| text(schedule.every)),
+            "window": upkeep.schedule.as_ref().is_some_and(|schedule| schedule.window.is_some()),
+            "policy": upkeep.policy,
+            "min_gap": text(rules.min_gap), "settle": text(rules.settle), "drain_timeout": text(rules.drain_timeout),
+            "read_gap": text(rules.read_gap), "read_timeout": text(rules.read_timeout), "adopt_gap": text(rules.adopt_gap),
+            "resubmit_after": text(rules.resubmit_after),
+            "probe": {
+                "method": upkeep.probe.method.as_str(), "path": upkeep.probe.path, "body": upkeep.probe.body.is_some(),
+                "successes": rules.probe_successes, "spread": text(rules.probe_spread), "fresh": text(rules.probe_fresh),
+                "timeout": text(rules.probe_timeout),
+            },
+        },
     })
 }
 
@@ -186,6 +213,7 @@ fn caller(caller: &Caller) -> Value {
         CallerKind::Keys(keys) => json!({
             "keys": keys.iter().take(MOST_KEYS).map(key).collect::<Vec<_>>(),
             "count": keys.len(),
+            "evict_after": caller.evict_after.map(text),
         }),
     };
     match (kind, &caller.limits) {

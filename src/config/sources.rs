@@ -3,18 +3,18 @@
 //! Passed in by `run` and `check`, faked by tests. The pure part of loading asks these and never the process.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ffi::OsString,
     fmt,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
 use super::resolve::secret_of;
-use crate::secret::Secret;
+use crate::{digest::sha256, secret::Secret};
 
 /// The surroundings that a file is read in.
 pub trait Env {
@@ -132,6 +132,64 @@ impl<F: Files> Files for LastGood<F> {
     }
 }
 
+/// What a look at a file found, without what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// Content with this SHA-256.
+    Content([u8; 32]),
+    /// Nothing that could be read.
+    Unreadable(io::ErrorKind),
+}
+
+impl Sight {
+    /// What reading it has brought.
+    #[must_use]
+    pub fn of(read: &io::Result<Vec<u8>>) -> Self {
+        match read {
+            Ok(bytes) => Self::Content(sha256(bytes)),
+            Err(error) => Self::Unreadable(error.kind()),
+        }
+    }
+}
+
+/// Every file that a load has asked for, and what was there.
+pub type Sightings = BTreeMap<PathBuf, Sight>;
+
+/// Files that note what was read through them, so that a watcher can tell whether any of it is different now.
+#[derive(Debug, Default)]
+pub struct Noted<F = RealFiles> {
+    files: F,
+    seen: Mutex<Sightings>,
+}
+
+impl<F: Files> Noted<F> {
+    /// Notes what is read through it from `files`.
+    pub fn new(files: F) -> Self {
+        Self { files, seen: Mutex::default() }
+    }
+
+    /// What was read since this was asked last.
+    pub fn take(&self) -> Sightings {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<F: Files> Files for Noted<F> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let read = self.files.read(path);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a file that is read twice the earlier look counts: where the two differ, a watcher has all of it read again.
+        seen.entry(path.to_owned()).or_insert_with(|| Sight::of(&read));
+        read
+    }
+}
+
+impl<F: Files> Files for Arc<F> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        (**self).read(path)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +212,20 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         assert!(files.read_secret(&path).is_err());
+    }
+
+    #[test]
+    fn what_was_read_is_noted_by_digest_and_what_is_missing_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, missing) = (folder.path().join("there"), folder.path().join("missing"));
+        std::fs::write(&there, "canary").unwrap();
+        let files = Noted::new(RealFiles);
+        files.read(&there).unwrap();
+        files.read(&missing).unwrap_err();
+        let seen = files.take();
+        assert_eq!(seen[&there], Sight::Content(sha256(b"canary")));
+        assert_eq!(seen[&missing], Sight::Unreadable(io::ErrorKind::NotFound));
+        assert!(files.take().is_empty());
     }
 
     #[test]

@@ -16,12 +16,14 @@ use rustls_pki_types::{CertificateRevocationListDer, ServerName, TrustAnchor};
 use tokio::sync::Semaphore;
 
 use super::{
+    attach::{self, Attached},
     issuers::known::Issuers,
     listening::{self, ListenerKey},
     played::Faces,
     quotas::ByName,
 };
 use crate::{
+    azure::service::Kind,
     config::model::{self, Config},
     ids::{BackendId, ClientTrustId, EndpointId, Generation, ListenerId, ValueId},
     proxy::{
@@ -29,12 +31,14 @@ use crate::{
             CallerEntry, CallerPolicy, CredentialHeader, Grounds, KeyGrant, Proof,
             certificate::{CertificateRules, ClientTrust},
         },
+        credential::{AttachedValue, Attachment, Care, Offered, Trials},
         limit::Limiter,
         path::Special,
         route::{Action, Forward, PathMatch, Rewrite, Route, RouteTable},
         tls::CertificatesByName,
-        upstream::{Addresses, Backend, BackendTls, Credential, Endpoint, Protocol, Upstream, admission::Admission},
+        upstream::{Addresses, Backend, BackendTls, Endpoint, Protocol, Upstream, admission::Admission},
     },
+    rotation::{ladder::Replay, offer::Offer},
     snapshot::{Access, Limits, ListenerPolicy, Network, Snapshot, Timeouts},
 };
 
@@ -43,6 +47,7 @@ use crate::{
 pub struct Carried {
     endpoints: HashMap<String, EndpointId>,
     admissions: HashMap<EndpointId, Arc<Admission>>,
+    trials: HashMap<EndpointId, Arc<Trials>>,
     backends: HashMap<BackendKey, Arc<Backend>>,
     /// Identities of values, by what they are attached as. A digest, so that no value outlives its configuration here.
     values: HashMap<(EndpointId, [u8; 32]), ValueId>,
@@ -102,7 +107,13 @@ impl Carried {
     ///
     /// # Errors
     /// Where a value that resolved cannot be used after all, naming it.
-    pub fn build(&mut self, config: &Config, generation: Generation, workers: usize) -> anyhow::Result<Snapshot> {
+    pub fn build(
+        &mut self,
+        config: &Config,
+        attached: &Attached,
+        generation: Generation,
+        workers: usize,
+    ) -> anyhow::Result<Snapshot> {
         let mut next = Self { roots: self.roots.clone(), faces: self.faces.clone(), ..Self::default() };
         let listeners = config
             .listeners
@@ -113,7 +124,8 @@ impl Carried {
             .endpoints
             .iter()
             .map(|endpoint| {
-                next.endpoint(self, endpoint, workers).with_context(|| format!("endpoint `{}`", endpoint.name))
+                next.endpoint(self, endpoint, attached, workers)
+                    .with_context(|| format!("endpoint `{}`", endpoint.name))
             })
             .collect::<anyhow::Result<Box<[_]>>>()?;
         let names = Names::of(config, &listeners);
@@ -140,6 +152,7 @@ impl Carried {
             keys: Arc::new(caller_keys(config).collect()),
             callers: config.callers.iter().map(|caller| next.caller(self, caller)).collect(),
             grounds: Arc::new(next.grounds()),
+            evictions: config.callers.iter().map(|caller| caller.evict_after).collect(),
             endpoints,
             listeners,
             stripped: stripped_headers(config)?,
@@ -147,6 +160,7 @@ impl Carried {
                 head: config.limits.head,
                 fields: config.limits.fields,
                 h2_streams: config.limits.h2_streams,
+                token_waiters: config.limits.token_waiters,
             },
             timeouts: timeouts(&config.timeouts),
             access: match config.log.access {
@@ -251,6 +265,12 @@ impl Carried {
         Some(addresses.iter().map(|address| SocketAddr::new(*address, port)).collect())
     }
 
+    /// The identity of an endpoint that was built.
+    #[must_use]
+    pub fn endpoint_id(&self, name: &str) -> Option<EndpointId> {
+        self.endpoints.get(name).copied()
+    }
+
     /// The identity of a listener that was built.
     #[must_use]
     pub fn listener_id(&self, listener: &model::Listener) -> Option<ListenerId> {
@@ -298,7 +318,13 @@ impl Carried {
         }))
     }
 
-    fn endpoint(&mut self, before: &Self, endpoint: &model::Endpoint, workers: usize) -> anyhow::Result<Arc<Endpoint>> {
+    fn endpoint(
+        &mut self,
+        before: &Self,
+        endpoint: &model::Endpoint,
+        attached: &Attached,
+        workers: usize,
+    ) -> anyhow::Result<Arc<Endpoint>> {
         let id = before.endpoints.get(&endpoint.name).copied().unwrap_or_else(EndpointId::fresh);
         self.endpoints.insert(endpoint.name.clone(), id);
         let admission = before
@@ -307,6 +333,8 @@ impl Carried {
             .filter(|admission| admission.is_for(endpoint.concurrency, endpoint.queue))
             .map_or_else(|| Arc::new(Admission::new(endpoint.concurrency, endpoint.queue, workers)), Arc::clone);
         self.admissions.insert(id, Arc::clone(&admission));
+        let trials = before.trials.get(&id).cloned().unwrap_or_default();
+        self.trials.insert(id, Arc::clone(&trials));
         let upstreams = endpoint
             .upstreams
             .iter()
@@ -324,39 +352,55 @@ impl Carried {
             id,
             name: endpoint.name.as_str().into(),
             upstreams,
-            credential: self.credential(before, id, endpoint)?,
-            withheld: endpoint.credential == model::Credential::Awaited,
+            attachment: self.attachment(before, id, endpoint, attached)?,
+            replay: replay(endpoint),
+            trials,
             retry_unanswered: endpoint.retry_unanswered,
             admission,
         }))
     }
 
-    fn credential(
+    fn attachment(
         &mut self,
         before: &Self,
         id: EndpointId,
         endpoint: &model::Endpoint,
-    ) -> anyhow::Result<Option<Credential>> {
-        let key = match &endpoint.credential {
-            model::Credential::None | model::Credential::Awaited => return Ok(None),
-            model::Credential::Token(token) => Some(&token.value),
-            model::Credential::Keys { primary, active: model::Slot::Primary, .. } => primary.as_ref(),
-            model::Credential::Keys { secondary, active: model::Slot::Secondary, .. } => secondary.as_ref(),
+        attached: &Attached,
+    ) -> anyhow::Result<Attachment> {
+        let (primary, secondary, active) = match &endpoint.credential {
+            model::Credential::None => return Ok(Attachment::Nothing),
+            model::Credential::OfService => {
+                let known = attached.get(&endpoint.name);
+                return known.map_or(Ok(Attachment::Awaited), |attach| attach::attachment(endpoint, attach));
+            }
+            model::Credential::Keys { primary, secondary, active } => (primary, secondary, *active),
         };
-        let Some(key) = key else { bail!("the active slot has no key") };
-        let header =
-            HeaderName::from_bytes(endpoint.attach_header.as_bytes()).context("`attach.header` is not a field name")?;
-        let mut text = zeroize::Zeroizing::new(endpoint.attach_prefix.as_bytes().to_vec());
-        text.extend_from_slice(key.expose_bytes());
-        // The error would carry nothing of the value, but is not shown either.
-        let Ok(mut value) = HeaderValue::from_bytes(&text) else {
-            bail!("the key has characters that cannot stand in a header")
+        let mut values = Vec::new();
+        let mut offered = |slot: model::Slot| {
+            let Some(key) = (match slot {
+                model::Slot::Primary => primary,
+                model::Slot::Secondary => secondary,
+            }) else {
+                return Ok(None);
+            };
+            let value = attach::field_value(endpoint, key)?;
+            let digest = (id, crate::digest::sha256(value.as_bytes()));
+            let known = self.values.get(&digest).or_else(|| before.values.get(&digest));
+            let value_id = known.copied().unwrap_or_else(ValueId::fresh);
+            self.values.insert(digest, value_id);
+            values.push(AttachedValue { id: value_id, slot: slot.label(), value });
+            anyhow::Ok(Some(value_id))
         };
-        value.set_sensitive(true);
-        let digest = (id, crate::digest::sha256(&text));
-        let value_id = before.values.get(&digest).copied().unwrap_or_else(ValueId::fresh);
-        self.values.insert(digest, value_id);
-        Ok(Some(Credential { header, value, id: value_id }))
+        let Some(first) = offered(active)? else { bail!("the active slot has no key") };
+        // The other one is for those who are sent again.
+        let other = if replay(endpoint) == Replay::On { offered(active.other())? } else { None };
+        Ok(Attachment::Offered(Arc::new(Offered {
+            header: attach::header(endpoint)?,
+            values: values.into(),
+            offer: Offer::fixed(1, first, other),
+            until: None,
+            care: Care::ByHand,
+        })))
     }
 
     fn backend(
@@ -572,6 +616,16 @@ fn build_forward(config: &Config, names: &Names<'_>, forward: &model::Forward) -
         special: special(forward.path_chars),
         websocket: forward.websocket,
     })
+}
+
+/// ACI's containers and upstreams by hand have no front end of Azure's before them: there a 401 may be the model's.
+fn replay(endpoint: &model::Endpoint) -> Replay {
+    match (endpoint.replay, &endpoint.service) {
+        (model::Replay::On, _) => Replay::On,
+        (model::Replay::Off, _) | (model::Replay::Auto, None) => Replay::Off,
+        (model::Replay::Auto, Some(service)) if service.name.kind == Kind::Aci => Replay::Off,
+        (model::Replay::Auto, Some(_)) => Replay::On,
+    }
 }
 
 /// Without a `rewrite`, what a route to a service of Azure's matches stands for the scoring path itself.

@@ -103,6 +103,9 @@ fn endpoint_difference(before: &Endpoint, after: &Endpoint) -> Option<&'static s
             Some("attaches the other key")
         }
         _ if other_service => Some("changed"),
+        _ if before.service.as_ref().map(|was| was.active) != after.service.as_ref().map(|is| is.active) => {
+            Some("attaches the other key")
+        }
         (a, b) if a != b => Some("has another key"),
         _ => shown(before, after, "changed"),
     }

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use aws_lc_rs::hmac;
-
-use super::state::Salt;
+use super::attach::{Attach, Attached};
 use crate::{
     clock::Moment,
     config::model::{Config, Credential, Slot},
+    rotation::digest::{Digest, Salt},
     secret::Secret,
 };
 
@@ -27,19 +26,11 @@ pub enum Place {
     Token,
 }
 
-/// What tells a value from another one without showing it: eight hexadecimal digits.
-#[must_use]
-pub fn fingerprint(salt: &Salt, value: &Secret) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, salt.bytes());
-    let digest = hmac::sign(&key, value.expose_bytes());
-    digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What was seen of one slot.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Eight hexadecimal digits.
-    pub text: String,
+    /// Stands for the value.
+    pub digest: Digest,
     /// When this value was first seen.
     pub since: Moment,
     /// Counts the values the slot has had.
@@ -53,16 +44,19 @@ impl Fingerprints {
         Self { salt, seen: HashMap::new() }
     }
 
-    /// Looks at every key of a configuration.
-    pub fn note(&mut self, config: &Config, now: Moment) {
+    /// Looks at every key of a configuration, and of what is attached beside it.
+    pub fn note(&mut self, config: &Config, attached: &Attached, now: Moment) {
         let mut kept = HashMap::new();
         for endpoint in &config.endpoints {
-            for (place, value) in values(&endpoint.credential) {
-                let text = fingerprint(&self.salt, value);
+            let of_service = attached.get(&endpoint.name).map(Attach::values).unwrap_or_default();
+            let of_service =
+                of_service.iter().map(|value| (value.slot.map_or(Place::Token, Place::Slot), &value.secret));
+            for (place, value) in by_hand(&endpoint.credential).chain(of_service) {
+                let digest = self.salt.digest(value.expose_bytes());
                 let place = (endpoint.name.clone(), place);
                 let seen = match self.seen.remove(&place) {
-                    Some(same) if same.text == text => same,
-                    other => Seen { text, since: now, generation: other.map_or(1, |before| before.generation + 1) },
+                    Some(same) if same.digest == digest => same,
+                    other => Seen { digest, since: now, generation: other.map_or(1, |before| before.generation + 1) },
                 };
                 kept.insert(place, seen);
             }
@@ -77,14 +71,12 @@ impl Fingerprints {
     }
 }
 
-/// Every value of a credential.
-fn values(credential: &Credential) -> impl Iterator<Item = (Place, &Secret)> {
-    let (primary, secondary, token) = match credential {
-        Credential::None | Credential::Awaited => (None, None, None),
-        Credential::Keys { primary, secondary, .. } => (primary.as_ref(), secondary.as_ref(), None),
-        Credential::Token(token) => (None, None, Some(&token.value)),
+/// Keys that the configuration holds.
+fn by_hand(credential: &Credential) -> impl Iterator<Item = (Place, &Secret)> {
+    let (primary, secondary) = match credential {
+        Credential::None | Credential::OfService => (None, None),
+        Credential::Keys { primary, secondary, .. } => (primary.as_ref(), secondary.as_ref()),
     };
-    let places =
-        [(Place::Slot(Slot::Primary), primary), (Place::Slot(Slot::Secondary), secondary), (Place::Token, token)];
+    let places = [(Place::Slot(Slot::Primary), primary), (Place::Slot(Slot::Secondary), secondary)];
     places.into_iter().filter_map(|(place, value)| Some((place, value?)))
 }

@@ -3,6 +3,7 @@
 //! Made by `run` (from a file), `demo` and tests (from a value). Reloads queue; each is parse, build, swap, and where any of it
 //! fails the configuration in force stays whole.
 
+mod drivers;
 mod operations;
 mod played_services;
 mod services;
@@ -21,7 +22,9 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     admin::report::{LastReload, ReloadError, ReloadErrorKind, ReloadReport, ReloadResult},
+    attach::Attached,
     changes,
+    desk::Desk,
     fingerprint::Fingerprints,
     issuers::Following,
     listening::{self, ListenerKey, Sockets},
@@ -30,18 +33,20 @@ use super::{
     played::Played,
     publish::{self, Publisher},
     quotas::{self, Quotas},
-    state::Salt,
     threads::{Death, SEEN_PATIENCE, Threads},
 };
 use crate::{
     azure::http::Http,
     clock::{Clock, Moment},
-    config::model::{Config, KeySource, Listener},
+    config::model::{Config, Credential, Endpoint, KeySource, Listener},
     jwt::key_set::KeySet,
     proxy::{
         accept::WorkerHandle,
-        worker::{Message, Shared},
+        credential::{Report, Reports},
+        endpoint::Stale,
+        worker::{Drain, Message, Shared},
     },
+    rotation::digest::Salt,
     telemetry::{access_log::AccessSender, logs::LogControl, metrics::Metrics},
 };
 
@@ -99,6 +104,9 @@ pub struct Gate {
     quotas: Mutex<Option<Quotas>>,
     /// Locked after `publisher`, where both are.
     played: Arc<tokio::sync::Mutex<Played>>,
+    /// What workers say of credentials, until somebody listens.
+    reports: Mutex<Option<mpsc::Receiver<Report>>>,
+    desk: Desk,
     /// For tasks that must not keep the gate alive.
     me: Weak<Self>,
     facts: Mutex<Facts>,
@@ -113,9 +121,26 @@ pub struct Gate {
 
 struct Facts {
     config: Arc<Config>,
+    /// What requests to services of Azure's get, beside what the configuration says.
+    attached: Attached,
     last_reload: Option<LastReload>,
     fingerprints: Fingerprints,
     reasons: services::Reasons,
+}
+
+impl Facts {
+    fn note_fingerprints(&mut self, now: Moment) {
+        self.fingerprints.note(&self.config, &self.attached, now);
+    }
+
+    /// Whether requests can be sent to an endpoint: a service of Azure's was found, and what it wants is there.
+    fn is_ready(&self, endpoint: &Endpoint, now: Moment) -> bool {
+        let has_credential = match endpoint.credential {
+            Credential::None | Credential::Keys { .. } => true,
+            Credential::OfService => self.attached.get(&endpoint.name).is_some_and(|attach| attach.is_ready(now)),
+        };
+        has_credential && !endpoint.upstreams.is_empty()
+    }
 }
 
 impl std::fmt::Debug for Gate {
@@ -147,12 +172,15 @@ impl Gate {
                 publisher.rekey(source, set);
             }
         }
+        let (reports, received) = Reports::channel();
         let shared = Shared {
             snapshots: Arc::clone(publisher.cell()),
             clock: clock.clone(),
             metrics,
             access,
             replay_share: Arc::clone(publisher.replay_share()),
+            token_waiters: Arc::default(),
+            reports,
         };
         let (mut threads, deaths) = Threads::start(count, &shared)?;
         for listener in &config.listeners {
@@ -160,7 +188,7 @@ impl Gate {
         }
         shared.metrics.config_last_success.set(seconds(clock.unix_seconds()));
         let mut fingerprints = Fingerprints::new(salt);
-        fingerprints.note(&config, clock.now());
+        fingerprints.note(&config, &Attached::new(), clock.now());
         let gate = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             workers: threads.workers().to_vec(),
@@ -168,12 +196,15 @@ impl Gate {
             sockets: Mutex::new(sockets),
             publisher: tokio::sync::Mutex::new(publisher),
             source,
+            reports: Mutex::new(Some(received)),
+            desk: Desk::default(),
             names: Mutex::new(Names::new(resolver)),
             issuers: Mutex::new(issuers),
             quotas: Mutex::new(quotas),
             played: Arc::new(tokio::sync::Mutex::new(played)),
             facts: Mutex::new(Facts {
                 config: Arc::new(config),
+                attached: Attached::new(),
                 last_reload: None,
                 fingerprints,
                 reasons: services::Reasons::new(),
@@ -314,7 +345,10 @@ impl Gate {
         }
         if drained {
             let longest = longest_request(&self.in_force()) + DRAINED_MARGIN;
-            if publish::await_drained(&self.workers, report.generation, longest).await.is_err() {
+            self.await_chosen(longest).await.map_err(not_drained)?;
+            let generation = self.shared.snapshots.load().generation;
+            let all = Drain { endpoint: None, stale: Stale::NotFirst };
+            if publish::await_drained(&self.workers, all, generation, longest).await.is_err() {
                 return Err(not_drained(format!(
                     "requests with an earlier key are without an answer after {longest:?}: change no key at the service yet"
                 )));
@@ -330,7 +364,7 @@ impl Gate {
         let read = read.map_err(|error| internal(format!("reading the configuration failed: {error}")))?;
         let (mut config, warnings) = read.map_err(refused)?;
         let before = self.in_force();
-        services::carry_over(&before, &mut config);
+        let attached = services::carry_over(&before, &mut config, &self.facts().attached);
         let restart = changes::needs_restart(&before, &config);
         if !restart.is_empty() {
             return Err(refused(restart));
@@ -339,7 +373,7 @@ impl Gate {
         let bound = self.sockets().bind(&config.listeners);
         // Old services are played on until the new configuration is in force.
         let published = match bound {
-            Ok(()) => self.play(publisher, &config).await.and_then(|()| publisher.publish(&config)),
+            Ok(()) => self.play(publisher, &config).await.and_then(|()| publisher.publish(&config, &attached)),
             Err(error) => Err(error),
         };
         let generation = match published {
@@ -359,10 +393,11 @@ impl Gate {
         }
         {
             let mut facts = self.facts();
-            facts.fingerprints.note(&config, self.shared.clock.now());
             // Another service may have the name now; one that was carried over has its reason said again when it fails again.
             facts.reasons.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
             facts.config = Arc::new(config);
+            facts.attached = attached;
+            facts.note_fingerprints(self.shared.clock.now());
         }
         self.follow_names();
         self.follow_issuers(publisher.issuers().sources());

@@ -6,12 +6,17 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use hickory_resolver::{TokioResolver, config::LookupIpStrategy};
+use hickory_resolver::{
+    ResolverBuilder, TokioResolver,
+    config::{LookupIpStrategy, NameServerConfig, ResolverConfig},
+    net::runtime::TokioRuntimeProvider,
+};
 use tokio::task::JoinHandle;
 
 use super::{admin::BoxFuture, gate::Gate};
@@ -21,6 +26,8 @@ use crate::config::model::Config;
 /// a flood of questions, and a file of hosts has no times.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
+/// Name servers and search list.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Between two attempts that failed: doubled each time, from the first to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -47,7 +54,7 @@ pub struct SystemNames;
 impl Resolve for SystemNames {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Resolved, String>> {
         Box::pin(async move {
-            let mut builder = TokioResolver::builder_tokio().map_err(|error| format!("/etc/resolv.conf: {error}"))?;
+            let mut builder = builder()?;
             builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
             builder.options_mut().cache_size = 0;
             let resolver = builder.build().map_err(|error| error.to_string())?;
@@ -60,6 +67,16 @@ impl Resolve for SystemNames {
             Ok(Resolved { addresses, ttl: Duration::from_secs(ttl.into()) })
         })
     }
+}
+
+/// Without the file the server of this machine is asked, as resolv.conf(5) has it; `localhost` and what is in `/etc/hosts` need none.
+fn builder() -> Result<ResolverBuilder<TokioRuntimeProvider>, String> {
+    if Path::new(RESOLV_CONF).exists() {
+        return TokioResolver::builder_tokio().map_err(|error| format!("{RESOLV_CONF}: {error}"));
+    }
+    let here = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+    let config = ResolverConfig::from_name_servers(vec![here]);
+    Ok(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
 }
 
 /// The names that are looked after.

@@ -11,14 +11,22 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{build::Carried, descriptors::affordable, issuers::known::Issuers, played::Faces, quotas::ByName};
+use super::{
+    attach::{self, Attach, Attached},
+    build::Carried,
+    descriptors::affordable,
+    issuers::known::Issuers,
+    played::Faces,
+    quotas::ByName,
+};
 use crate::{
-    config::model::{Config, KeySource, Listener},
-    ids::{Generation, ListenerId},
+    config::model::{Config, Endpoint, KeySource, Listener},
+    ids::{EndpointId, Generation, ListenerId},
     jwt::key_set::KeySet,
     proxy::{
+        self,
         accept::{Caps, WorkerHandle},
-        worker::{Message, Seen},
+        worker::{Drain, Message, Seen},
     },
     snapshot::{Snapshot, SnapshotCell},
     telemetry::metrics::Metrics,
@@ -44,7 +52,7 @@ impl Publisher {
     /// Where it cannot be built.
     pub fn first(config: &Config, workers: usize, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let mut carried = Carried::default();
-        let snapshot = Arc::new(carried.build(config, 1, workers)?);
+        let snapshot = Arc::new(carried.build(config, &Attached::new(), 1, workers)?);
         metrics.config_generation.set(1);
         Ok(Self {
             published: vec![Arc::downgrade(&snapshot)],
@@ -86,8 +94,8 @@ impl Publisher {
     ///
     /// # Errors
     /// What cannot be built.
-    pub fn publish(&mut self, config: &Config) -> anyhow::Result<Generation> {
-        let snapshot = self.carried.build(config, self.generation + 1, self.workers)?;
+    pub fn publish(&mut self, config: &Config, attached: &Attached) -> anyhow::Result<Generation> {
+        let snapshot = self.carried.build(config, attached, self.generation + 1, self.workers)?;
         self.caps.set(affordable(config.limits.max_connections), config.limits.per_address);
         self.replay_share.store(replay_share(config, self.workers), Relaxed);
         Ok(self.store(snapshot))
@@ -142,6 +150,25 @@ impl Publisher {
         self.store(next)
     }
 
+    /// Publishes what an endpoint attaches now; none where there is no such endpoint.
+    ///
+    /// # Errors
+    /// Where it cannot be attached; what is in force stays.
+    pub fn attach(&mut self, endpoint: &Endpoint, attach: &Attach) -> anyhow::Result<Option<Generation>> {
+        let attachment = attach::attachment(endpoint, attach)?;
+        let mut next = Snapshot::clone(&self.cell.load());
+        let id = self.carried.endpoint_id(&endpoint.name);
+        let Some(known) = next.endpoints.iter_mut().find(|known| Some(known.id) == id) else { return Ok(None) };
+        *known = Arc::new(proxy::upstream::Endpoint { attachment, ..proxy::upstream::Endpoint::clone(known) });
+        Ok(Some(self.store(next)))
+    }
+
+    /// The identity of an endpoint of the snapshot in force.
+    #[must_use]
+    pub fn endpoint_id(&self, name: &str) -> Option<EndpointId> {
+        self.carried.endpoint_id(name)
+    }
+
     fn store(&mut self, mut snapshot: Snapshot) -> Generation {
         self.generation += 1;
         snapshot.generation = self.generation;
@@ -180,12 +207,17 @@ pub async fn await_seen(workers: &[WorkerHandle], generation: Generation, patien
     await_answers(workers, Message::Published, generation, patience).await
 }
 
-/// Waits until no request that was handed a value no longer active is without a response head.
+/// Waits until no request that a drain is about is without a response head.
 ///
 /// # Errors
 /// How many workers did not answer in time.
-pub async fn await_drained(workers: &[WorkerHandle], generation: Generation, patience: Duration) -> Result<(), usize> {
-    await_answers(workers, Message::AwaitDrained, generation, patience).await
+pub async fn await_drained(
+    workers: &[WorkerHandle],
+    drain: Drain,
+    generation: Generation,
+    patience: Duration,
+) -> Result<(), usize> {
+    await_answers(workers, |answer| Message::AwaitDrained(drain, answer), generation, patience).await
 }
 
 async fn await_answers(

@@ -10,67 +10,52 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{digest::sha256, random};
+use crate::{
+    random,
+    rotation::{digest::Salt, journal::service_name},
+};
 
 /// Whoever serves holds it shared; whoever regenerates without a gate holds it alone.
 const GATE_LOCK: &str = "gate.lock";
 const SALT: &str = "salt";
 
-/// What fingerprints of keys are made with: equal fingerprints mean equal keys wherever the salt is the same, and nobody without it
-/// can look one up in a table of guesses.
-#[derive(Clone)]
-pub struct Salt([u8; 32]);
-
-impl std::fmt::Debug for Salt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Salt([redacted])")
-    }
+/// A salt of this process alone.
+///
+/// # Errors
+/// Where the system gives no randomness.
+pub fn fresh_salt() -> io::Result<Salt> {
+    random::bytes().map(|bytes| Salt::new(&bytes))
 }
 
-impl Salt {
-    /// One of this process alone.
-    ///
-    /// # Errors
-    /// Where the system gives no randomness.
-    pub fn fresh() -> io::Result<Self> {
-        random::bytes().map(Self)
+/// The salt of a state directory, made when there is none: equal fingerprints mean equal keys wherever it is the same.
+///
+/// # Errors
+/// Where it can neither be read nor made.
+pub fn salt_of(dir: &Path) -> io::Result<Salt> {
+    let path = dir.join(SALT);
+    match read_salt(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
     }
-
-    /// The one of a state directory, made when there is none.
-    ///
-    /// # Errors
-    /// Where it can neither be read nor made.
-    pub fn of(dir: &Path) -> io::Result<Self> {
-        let path = dir.join(SALT);
-        match read_salt(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
-        }
-        let salt = Self::fresh()?;
-        let unfinished = dir.join(format!("salt.{}", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(&salt.0)?;
-        file.sync_all()?;
-        // A link, not a rename: whoever made one meanwhile was first.
-        let made = std::fs::hard_link(&unfinished, &path);
-        let _ = std::fs::remove_file(&unfinished);
-        match made {
-            Ok(()) => Ok(salt),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read_salt(&path),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The bytes.
-    pub(super) const fn bytes(&self) -> &[u8] {
-        &self.0
+    let bytes = random::bytes()?;
+    let unfinished = dir.join(format!("salt.{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    // A link, not a rename: whoever made one meanwhile was first.
+    let made = std::fs::hard_link(&unfinished, &path);
+    let _ = std::fs::remove_file(&unfinished);
+    match made {
+        Ok(()) => Ok(Salt::new(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read_salt(&path),
+        Err(error) => Err(error),
     }
 }
 
 fn read_salt(path: &Path) -> io::Result<Salt> {
     let mut bytes = [0; 32];
     File::open(path)?.read_exact(&mut bytes)?;
-    Ok(Salt(bytes))
+    Ok(Salt::new(&bytes))
 }
 
 /// The first of these directories that can be used, made if need be for its owner alone.
@@ -154,7 +139,7 @@ impl Leave {
                 Err(TryLockError::Error(error)) => return Err(Busy::Unknown(path, error)),
             }
         }
-        let path = usable.join(format!("{}.lock", service_file(resource_id)));
+        let path = usable.join(format!("{}.lock", service_name(resource_id)));
         let file = lock_file(&path).map_err(|error| Busy::Unknown(path.clone(), error))?;
         match file.try_lock() {
             Ok(()) => held.push(file),
@@ -165,13 +150,6 @@ impl Leave {
     }
 }
 
-/// What a service's files are called: a hash of its resource id, which Azure compares without regard to case.
-#[must_use]
-pub fn service_file(resource_id: &str) -> String {
-    let digest = sha256(resource_id.to_ascii_lowercase().as_bytes());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,11 +157,11 @@ mod tests {
     #[test]
     fn a_salt_is_made_once() {
         let dir = tempfile::tempdir().unwrap();
-        let one = Salt::of(dir.path()).unwrap();
-        assert_eq!(one.bytes(), Salt::of(dir.path()).unwrap().bytes());
-        assert_ne!(one.bytes(), Salt::fresh().unwrap().bytes());
+        let one = salt_of(dir.path()).unwrap().digest(b"k");
+        assert_eq!(one, salt_of(dir.path()).unwrap().digest(b"k"));
+        assert_ne!(one, fresh_salt().unwrap().digest(b"k"));
         std::fs::write(dir.path().join(SALT), "short").unwrap();
-        assert!(Salt::of(dir.path()).is_err(), "half a salt is never replaced: fingerprints would change");
+        assert!(salt_of(dir.path()).is_err(), "half a salt is never replaced: fingerprints would change");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -217,11 +195,5 @@ mod tests {
     fn where_there_is_no_directory_there_is_no_leave() {
         let error = Leave::ask(&[PathBuf::from("/proc/nowhere")], "/a").unwrap_err();
         assert!(matches!(error, Busy::NoDirectory(_)), "{error}");
-    }
-
-    #[test]
-    fn the_case_of_an_id_means_nothing() {
-        assert_eq!(service_file("/Subscriptions/S"), service_file("/subscriptions/s"));
-        assert_eq!(service_file("/a").len(), 32);
     }
 }

@@ -105,13 +105,14 @@ fn answers(path: &Path) -> io::Result<()> {
 }
 
 /// The umask is the process's own: who changes it takes turns, so that each restores what it found. A `chmod` alone
-/// would leave a moment in which anyone may connect.
+/// would leave a moment in which anyone may connect. What the owner may is left alone: a directory that another thread makes
+/// meanwhile must be one that can be entered.
 static UMASK: Mutex<()> = Mutex::new(());
 
 fn bind_with(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let bound = {
         let _turn = UMASK.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = umask(Mode::from_raw_mode(0o777 & !mode));
+        let before = umask(Mode::from_raw_mode(0o077 & !mode));
         let bound = UnixListener::bind(path);
         umask(before);
         bound

@@ -1,181 +1,134 @@
-//! `scoregate demo`: a scoring service that demands a key, the gate in front of it, and what to try, in one process.
+//! `scoregate demo`: an Azure of one's own, services of every kind in it, the gate in front of all, and what to try; one process.
 //!
-//! Needs nothing but the binary. Everything listens on loopback; keys are made anew at each start.
+//! Needs nothing but the binary. Everything listens on loopback, every secret is made anew at each start, and what is written lies in
+//! a folder that goes away with it. The gate is the one that `run` starts, from a file that `run` would take (`files`); `tour` says
+//! what to try, `counters` what happens meanwhile.
 
-mod model;
+mod counters;
+mod files;
+mod tour;
 
 use std::{
-    io::{self, IsTerminal, Write},
-    net::{SocketAddr, TcpListener},
+    io::{self, Write},
+    net::TcpListener,
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::{files::Files, tour::Scene};
 use crate::{
-    azure::http::{Attempts, Http, Proxies},
-    clock::Clock,
-    config::{
-        self,
-        model::StateDir,
-        sources::{ProcessEnv, RealFiles},
-    },
-    control::{
-        admin::{self, Listening, Operations, places::Fallbacks},
-        gate::{Gate, Parts},
-        listening::Sockets,
-        names::SystemNames,
-        random_key,
-        state::Salt,
+    azure::http::Proxies,
+    control::{admin::Operations, gate::Gate, listening::Sockets},
+    mock_azure::{self, MockAzure},
+    run::{
+        FileSource, Options,
+        serving::{Serving, Start},
     },
     telemetry::access_log::AccessLog,
 };
 
 /// Where people expect a demo; any free port where it is taken.
 const USUAL_ADDRESS: &str = "127.0.0.1:8080";
-/// How often the counters are shown.
-const COUNTERS: Duration = Duration::from_secs(1);
+/// How long services may take to be found, which takes a tenth of a second; the tour begins then all the same.
+const FINDING: Duration = Duration::from_secs(10);
+const FINDING_LOOK: Duration = Duration::from_millis(10);
 
-/// Runs the demo until it is interrupted.
+/// Runs the demo until it is interrupted, or nobody reads what it says.
 ///
 /// # Errors
-/// What could not be started.
+/// What could not be started, or which part of it ended.
 pub fn demo() -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(tour())
+    runtime.block_on(run()).or_else(|error| {
+        let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        if error.downcast_ref().is_some_and(closed) { Ok(()) } else { Err(error) }
+    })
 }
 
-async fn tour() -> anyhow::Result<()> {
-    let (service_key, caller_key) = (key()?, key()?);
-    let service = model::serve(service_key.clone()).await.context("cannot start the demo's scoring service")?;
-    let text = configuration(service, &service_key, &caller_key);
-    let loaded = config::parse(text.as_bytes(), Path::new("demo.yaml"), &ProcessEnv, &RealFiles)?;
-    let mut config = loaded.config;
-    let folder = std::env::temp_dir().join(format!("scoregate-demo-{}", std::process::id()));
-    config.state_dir = StateDir { path: folder.clone(), written: true };
-    config.admin.socket = StateDir { path: folder.join("admin.sock"), written: true };
-
+async fn run() -> anyhow::Result<()> {
+    let mut ends = Ends::install()?;
+    // Online endpoints are behind TLS, as Azure's are.
+    let options = mock_azure::Options { tls: true, ..mock_azure::Options::default() };
+    let mut azure = MockAzure::start(options).await.context("cannot start the demo's Azure")?;
     let socket = TcpListener::bind(USUAL_ADDRESS).or_else(|_taken| TcpListener::bind("127.0.0.1:0"))?;
-    let listener = config.listeners.first().context("the demo has no listener")?;
-    let sockets = Sockets::default().with(listener, socket);
-    let (access, _access_handle) = AccessLog::start(false, Box::new(io::sink()), 16)?;
-    let (admin_config, state_dir) = (config.admin.clone(), config.state_dir.clone());
-    let source_config = config.clone();
-    let parts = Parts {
-        config,
-        source: Box::new(move || Ok((source_config.clone(), Vec::new()))),
-        sockets,
-        clock: Clock::system(),
-        access,
-        salt: Salt::fresh().context("the system gives no randomness")?,
-        logs: None,
-        resolver: Arc::new(SystemNames),
-        http: Http::new(Proxies::none(), Clock::system(), Attempts::ONE),
-        state: None,
+    let files = Files::write(azure.port_file(), socket.local_addr()?)?;
+    let mut serving = start(&files.configuration(), socket).await?;
+    let gate = Arc::clone(&serving.gate);
+    let program = std::env::args().next().map_or_else(|| "scoregate".to_owned(), |name| tour::quoted(&name));
+    let tour = Scene { azure: azure.port_file(), files: &files, admin: serving.admin_address(), program }.tour();
+    let outcome = tokio::select! {
+        outcome = guide(&gate, &tour) => outcome,
+        outcome = ends.one() => outcome,
+        () = gate.drain_asked.notified() => show("\nthe demo was told to drain, and has ended\n"),
+        error = azure.failed() => Err(error.context("the demo's Azure ended")),
+        error = serving.failed() => Err(error),
     };
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let (gate, _deaths) = Gate::start(parts)?;
-    let fallbacks = Fallbacks::from_env();
-    let listening = Listening { admin: &admin_config, health: None, state_dir: &state_dir, fallbacks: &fallbacks };
-    let admin = admin::serve(listening, Arc::new(Arc::clone(&gate))).await?;
-
-    let address = gate.address("demo").context("the demo has no listener")?;
-    show(&welcome(address, admin.address, service, &caller_key))?;
-    tokio::select! {
-        result = count(&gate) => result?,
-        result = tokio::signal::ctrl_c() => result.context("cannot wait for Ctrl-C")?,
-    }
-    show("\nthe demo has ended\n")?;
     gate.drop_everything().await;
-    admin.stop().await;
-    // The folder holds the socket and the admin token of a process that is gone.
-    let _ = std::fs::remove_dir_all(folder);
-    Ok(())
+    serving.stop().await;
+    outcome
 }
 
-fn key() -> anyhow::Result<String> {
-    String::from_utf8(random_key::new()?.expose_bytes().to_vec()).context("a key is text")
+/// The gate, as `run` starts it from this file; on a socket that is bound already.
+async fn start(file: &Path, socket: TcpListener) -> anyhow::Result<Serving> {
+    let source = FileSource::new(Options { config: file.to_owned(), log_level: None, log_format: None });
+    let loaded = source.load()?;
+    let listener = loaded.config.listeners.first().context("the demo has no listener")?;
+    let sockets = Sockets::default().with(listener, socket);
+    // What there is to see, the counters tell.
+    let (access, _access_handle) = AccessLog::start(false, Box::new(io::sink()), 16)?;
+    // Nothing of this leaves the machine, whatever proxy the environment names.
+    let read = source.read();
+    let source = source.for_reloads();
+    let start = Start { config: loaded.config, source, read, sockets, access, logs: None, proxies: Proxies::none() };
+    Serving::start(start).await
 }
 
-/// The configuration that the demo runs: the same text that a file would have.
-fn configuration(service: SocketAddr, service_key: &str, caller_key: &str) -> String {
-    format!(
-        "version: 1
-listeners:
-  - {{ name: demo, address: 127.0.0.1:8080 }}
-admin:
-  address: 127.0.0.1:0
-endpoints:
-  iris:
-    upstreams: [\"http://{service}/score\"]
-    keys: {{ primary: {{ value: \"{service_key}\" }} }}
-callers:
-  you: {{ keys: [ {{ value: \"{caller_key}\" }} ] }}
-routes:
-  - {{ match: {{ path_prefix: /iris, methods: [POST, OPTIONS] }}, rewrite: {{ path_prefix: / }}, callers: [you], endpoint: iris }}
-"
-    )
-}
-
-fn welcome(gate: SocketAddr, admin: Option<SocketAddr>, service: SocketAddr, caller_key: &str) -> String {
-    let admin = admin.map_or_else(String::new, |admin| {
-        format!(
-            "
- 4. What the gate counts, and how it stands:
-
-    curl -s http://{admin}/metrics | grep requests_total
-    curl -s http://{admin}/status
-"
-        )
-    });
-    format!(
-        "scoregate demo: a scoring service on {service} that demands its own key, and the gate on {gate} in front of it.
-You hold a key for the gate. The service's key you never see: the gate attaches it.
-
- 1. Score two flowers through the gate, with your key:
-
-    curl -s http://{gate}/iris/score -H 'Authorization: Bearer {caller_key}' \\
-      -d '{{\"data\": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]}}'
-
- 2. Without a key the gate lets nobody in:
-
-    curl -s http://{gate}/iris/score -d '{{\"data\": [[5.1, 3.5, 1.4, 0.2]]}}'
-
- 3. And your key is nothing to the service itself:
-
-    curl -s http://{service}/score -H 'Authorization: Bearer {caller_key}' -d '{{\"data\": []}}'
-{admin}
-Ctrl-C ends the demo.
-
-"
-    )
-}
-
-/// Shows the counters while they change: rewritten in place on a terminal, a line for each change elsewhere.
-async fn count(gate: &Arc<Gate>) -> anyhow::Result<()> {
-    let terminal = io::stdout().is_terminal();
-    let mut before = String::new();
-    loop {
-        let line = counters(&gate.metrics());
-        if line != before {
-            show(&if terminal { format!("\r\x1b[K{line}") } else { format!("{line}\n") })?;
-            before = line;
+/// Says what to try once all of it works, and counts from then on.
+async fn guide(gate: &Arc<Gate>, tour: &str) -> anyhow::Result<()> {
+    let found = async {
+        while !gate.ready().ready {
+            tokio::time::sleep(FINDING_LOOK).await;
         }
-        tokio::time::sleep(COUNTERS).await;
-    }
+    };
+    // Where one is not found, `status` says why.
+    let _ = tokio::time::timeout(FINDING, found).await;
+    show(tour)?;
+    counters::show_for_ever(gate).await
 }
 
-fn counters(metrics: &str) -> String {
-    let sum = |class: &str| -> u64 {
-        let label = format!("code_class=\"{class}\"");
-        let values =
-            metrics.lines().filter(|line| line.starts_with("scoregate_requests_total") && line.contains(&label));
-        values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-    };
-    format!("answered {}   refused or failed {}", sum("2xx"), sum("4xx") + sum("5xx"))
+/// The signals that end it: Ctrl-C, a supervisor's, and a terminal that was closed.
+#[derive(Debug)]
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Ends {
+    fn install() -> anyhow::Result<Self> {
+        let install = |kind| signal(kind).context("cannot install a signal handler");
+        Ok(Self {
+            interrupt: install(SignalKind::interrupt())?,
+            terminate: install(SignalKind::terminate())?,
+            hang_up: install(SignalKind::hangup())?,
+        })
+    }
+
+    /// Any of them.
+    async fn one(&mut self) -> anyhow::Result<()> {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            // Nobody is left to be told.
+            _ = self.hang_up.recv() => return Ok(()),
+        }
+        show("\nthe demo has ended\n")
+    }
 }
 
 fn show(text: &str) -> anyhow::Result<()> {

@@ -13,8 +13,9 @@ use super::{
     admin::{EntraChange, ServiceChange},
     setup::{ServiceSetup, Setup, app_certificate, is_name},
     state::{
-        directory::{AppSecret, Application, Federated, ManagedIdentity, Role, User},
+        directory::{AppSecret, Application, Federated, ManagedIdentity, User},
         guid,
+        role::Role,
     },
 };
 use crate::{
@@ -60,7 +61,7 @@ struct App {
     /// Its certificate, PEM; the private key stays with the client.
     certificate: Option<PathBuf>,
     federated: Option<Vec<Federated>>,
-    role: Option<Role>,
+    role: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -68,14 +69,14 @@ struct App {
 struct Person {
     name: Option<String>,
     password: Option<String>,
-    role: Option<Role>,
+    role: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Machine {
     client_id: Option<String>,
-    role: Option<Role>,
+    role: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -142,7 +143,7 @@ fn apply(text: &str, folder: &Path, mut setup: Setup) -> anyhow::Result<Setup> {
             secrets: Vec::new(),
             certificates: Vec::new(),
             federated: Vec::new(),
-            role: Role::Contributor,
+            role: Role::contributor(),
         };
         change_application(&mut application, written, folder).with_context(|| format!("more_applications[{index}]"))?;
         setup.applications.push(application);
@@ -150,7 +151,7 @@ fn apply(text: &str, folder: &Path, mut setup: Setup) -> anyhow::Result<Setup> {
     if let Some(Person { name, password, role }) = fixture.user {
         let User { name: was, password: secret, role: had, .. } = &mut setup.user;
         *was = name.unwrap_or_else(|| was.clone());
-        *had = role.unwrap_or(*had);
+        change_role(had, role, folder).context("user")?;
         if let Some(password) = password {
             *secret = Secret::new(password.into_bytes());
         }
@@ -158,7 +159,7 @@ fn apply(text: &str, folder: &Path, mut setup: Setup) -> anyhow::Result<Setup> {
     if let Some(Machine { client_id, role }) = fixture.managed_identity {
         let ManagedIdentity { client_id: was, role: had, .. } = &mut setup.managed_identity;
         *was = client_id.unwrap_or_else(|| was.clone());
-        *had = role.unwrap_or(*had);
+        change_role(had, role, folder).context("managed_identity")?;
     }
     if let Some(change) = fixture.entra {
         setup.entra = change.apply(setup.entra).map_err(anyhow::Error::msg).context("entra")?;
@@ -203,7 +204,26 @@ fn change_application(application: &mut Application, written: App, folder: &Path
     if let Some(federated) = written.federated {
         application.federated = federated;
     }
-    application.role = written.role.unwrap_or(application.role);
+    change_role(&mut application.role, written.role, folder)
+}
+
+/// One of Azure's own roles by a word, or a definition by its file.
+fn change_role(role: &mut Role, written: Option<String>, folder: &Path) -> anyhow::Result<()> {
+    let Some(written) = written else { return Ok(()) };
+    *role = match written.as_str() {
+        "contributor" => Role::contributor(),
+        "reader" => Role::reader(),
+        "none" => Role::none(),
+        file if file.ends_with(".json") => {
+            let path = folder.join(file);
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("role: cannot read {}", path.display()))?;
+            Role::define(&text).with_context(|| format!("role: {}", path.display()))?
+        }
+        other => {
+            bail!("role: found `{other}`, expected contributor, reader, none or the .json file of a role definition")
+        }
+    };
     Ok(())
 }
 
@@ -270,6 +290,15 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_a_word_or_a_file() {
+        let setup = read("user: { role: reader }\napplication: { role: config/azure/role-read.json }").unwrap();
+        assert_eq!(setup.user.role, Role::reader());
+        let role = &setup.applications[0].role;
+        assert!(role.permits("Microsoft.MachineLearningServices/workspaces/services/aks/listkeys/action"));
+        assert!(!role.permits("Microsoft.MachineLearningServices/workspaces/services/aks/write"));
+    }
+
+    #[test]
     fn the_readme_s_example_is_one() {
         let readme = include_str!("../../README.md");
         let example = readme.split("```yaml\n").find(|block| block.contains("front_ends:")).unwrap();
@@ -295,6 +324,11 @@ mod tests {
             ),
             ("tenant: 'a/b'", "tenant: letters"),
             ("application: { certificate: missing.pem }", "application: certificate: ./missing.pem has none"),
+            (
+                "user: { role: owner }",
+                "user: role: found `owner`, expected contributor, reader, none or the .json file",
+            ),
+            ("application: { role: missing.json }", "application: role: cannot read ./missing.json"),
             ("[", "expected struct Fixture"),
             ("tenant: t\nservices: { a: { kind: aks, auth: key, front_ends: x } }", "line 2"),
         ] {

@@ -5,7 +5,7 @@
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
-use http::{Request, Response};
+use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -23,7 +23,7 @@ use tower::ServiceExt;
 use super::{
     scoring::Line,
     state::faults::Target,
-    wire::{Abort, Via},
+    wire::{Abort, Via, dated},
     world::World,
 };
 
@@ -41,8 +41,10 @@ const H2_WINDOW: u32 = 1 << 20;
 /// What a listener serves.
 #[derive(Clone)]
 pub(super) enum Handler {
-    /// A control plane, the identity provider, or the admin side, which no fault reaches.
+    /// A control plane or the identity provider, whose answers are dated by the mock's clock.
     Router(Router, Option<Target>),
+    /// The admin side, which neither a fault nor a shift of the clock reaches.
+    Admin(Router),
     /// Front ends.
     Scoring(Arc<Line>),
 }
@@ -91,7 +93,12 @@ fn admit(stream: TcpStream, tls: Option<TlsAcceptor>, handler: Handler, world: &
             if target.is_some_and(|target| world.is_down(target, None, None)) {
                 return None;
             }
-            let talk = move |plain, tls| speak_router(plain, router, Via { tls, local });
+            let world = Some(Arc::clone(world));
+            let talk = move |plain, tls| speak_router(plain, router, Via { tls, local }, world);
+            Some(Box::pin(unwrap_tls(stream, tls, talk)))
+        }
+        Handler::Admin(router) => {
+            let talk = move |plain, tls| speak_router(plain, router, Via { tls, local }, None);
             Some(Box::pin(unwrap_tls(stream, tls, talk)))
         }
         Handler::Scoring(line) => {
@@ -143,14 +150,21 @@ async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
 #[error("told to misbehave")]
 pub(super) struct ToldTo;
 
-async fn speak_router(stream: Stream, router: Router, via: Via) {
+/// Answers are dated by the clock of `dated_by`, where there is one, else by the machine's.
+async fn speak_router(stream: Stream, router: Router, via: Via, dated_by: Option<Arc<World>>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(via);
-        let router = router.clone();
+        let (router, dated_by) = (router.clone(), dated_by.clone());
         async move {
             let response = router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
-            if response.extensions().get::<Abort>().is_some() { Err(ToldTo) } else { Ok(response) }
+            if response.extensions().get::<Abort>().is_some() {
+                return Err(ToldTo);
+            }
+            Ok(match dated_by {
+                Some(world) => dated(response, &world),
+                None => response,
+            })
         }
     });
     finish(builder().serve_connection(TokioIo::new(stream), service).await);
@@ -161,7 +175,7 @@ async fn speak_scoring(stream: Stream, line: Arc<Line>, front_end: usize, world:
         let (line, world) = (Arc::clone(&line), Arc::clone(&world));
         async move {
             let response = line.answer(&world, front_end, request, local).await;
-            if response.extensions().get::<Abort>().is_some() { Err(ToldTo) } else { Ok::<Response<_>, _>(response) }
+            if response.extensions().get::<Abort>().is_some() { Err(ToldTo) } else { Ok(dated(response, &world)) }
         }
     });
     finish(builder().serve_connection_with_upgrades(TokioIo::new(stream), service).await);

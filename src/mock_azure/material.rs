@@ -1,12 +1,6 @@
 //! Keys and certificates made at start, and the files that tell clients of them.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use rcgen::{
@@ -16,7 +10,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::setup::{Setup, app_certificate};
-use crate::{jwt::rsa::RsaSigner, random};
+use crate::{jwt::rsa::RsaSigner, scratch::Scratch};
 
 /// Names on the TLS certificate: the mock's own, and Microsoft's, for clients that resolve those to loopback.
 const TLS_NAMES: [&str; 7] = [
@@ -29,6 +23,9 @@ const TLS_NAMES: [&str; 7] = [
     "*.inference.ml.azure.com",
 ];
 
+const CERTIFICATE: &str = "application.pem";
+const CERTIFICATE_KEY: &str = "application.key";
+
 /// What was made at start.
 #[derive(Debug)]
 pub(super) struct Material {
@@ -38,10 +35,10 @@ pub(super) struct Material {
     pub(super) files: Files,
 }
 
-/// A folder that goes away with the mock.
+/// Files that go away with the mock.
 #[derive(Debug)]
 pub(super) struct Files {
-    folder: PathBuf,
+    folder: Scratch,
     pub(super) ca: Option<PathBuf>,
     pub(super) certificate: PathBuf,
     pub(super) certificate_key: PathBuf,
@@ -54,23 +51,22 @@ impl Material {
     /// Where the library or the disk fails.
     pub(super) fn make(setup: &mut Setup, tls: bool) -> anyhow::Result<Self> {
         let signer = RsaSigner::generate().context("cannot make Entra's signing key")?;
-        let folder = private_folder()?;
-        let files = Files {
-            ca: tls.then(|| folder.join("ca.pem")),
-            certificate: folder.join("application.pem"),
-            certificate_key: folder.join("application.key"),
-            folder,
-        };
+        let folder = Scratch::make("mock-azure")?;
         if let Some(application) = setup.applications.first_mut() {
             let certificate = application_certificate()?;
             application.certificates.push(app_certificate(&certificate.der)?);
-            write(&files.certificate, &certificate.pem)?;
-            write(&files.certificate_key, &certificate.key_pem)?;
+            folder.write(CERTIFICATE, &certificate.pem)?;
+            folder.write(CERTIFICATE_KEY, &certificate.key_pem)?;
         }
-        let tls = match &files.ca {
-            Some(ca) => Some(Arc::new(server_config(ca, &setup.region)?)),
-            None => None,
+        let (ca, tls) = if tls {
+            let authority = authority()?;
+            let config = server_config(&authority.issuer, &setup.region)?;
+            (Some(folder.write("ca.pem", &authority.pem)?), Some(Arc::new(config)))
+        } else {
+            (None, None)
         };
+        let files =
+            Files { ca, certificate: folder.file(CERTIFICATE), certificate_key: folder.file(CERTIFICATE_KEY), folder };
         Ok(Self { signer, tls, files })
     }
 
@@ -79,35 +75,8 @@ impl Material {
     /// # Errors
     /// Where the disk fails.
     pub(super) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
-        let path = self.files.folder.join(name);
-        write(&path, text)?;
-        Ok(path)
+        self.files.folder.write(name, text)
     }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        // What is left lies in the folder for temporary files, and tells nothing about anything real.
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn private_folder() -> anyhow::Result<PathBuf> {
-    let unique = u64::from_le_bytes(random::bytes().context("the operating system gave no random bytes")?);
-    let folder = std::env::temp_dir().join(format!("scoregate-mock-azure-{unique:016x}"));
-    fs::DirBuilder::new().mode(0o700).create(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder)
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 struct Certificate {
@@ -125,16 +94,24 @@ fn application_certificate() -> anyhow::Result<Certificate> {
     Ok(Certificate { der: certificate.der().to_vec(), pem: certificate.pem(), key_pem: key.serialize_pem() })
 }
 
-/// A CA, written to its file, and a server with a certificate of it. Newer clients look at key usages and key identifiers.
-fn server_config(ca_file: &Path, region: &str) -> anyhow::Result<rustls::ServerConfig> {
-    let ca_key = KeyPair::generate().context("cannot make the CA's key")?;
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A CA. Newer clients look at key usages and key identifiers.
+fn authority() -> anyhow::Result<Authority> {
+    let key = KeyPair::generate().context("cannot make the CA's key")?;
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.distinguished_name.push(DnType::CommonName, "scoregate mock-azure CA");
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    write(ca_file, &ca.self_signed(&ca_key).context("cannot make the CA")?.pem())?;
-    let issuer = Issuer::new(ca, ca_key);
+    let pem = ca.self_signed(&key).context("cannot make the CA")?.pem();
+    Ok(Authority { issuer: Issuer::new(ca, key), pem })
+}
 
+/// A server with a certificate of the CA's.
+fn server_config(issuer: &Issuer<'_, KeyPair>, region: &str) -> anyhow::Result<rustls::ServerConfig> {
     let key = KeyPair::generate().context("cannot make the server's key")?;
     // Online endpoints have the region in their names, and a wildcard stands for one label.
     let regional = format!("*.{region}.inference.ml.azure.com");
@@ -145,7 +122,7 @@ fn server_config(ca_file: &Path, region: &str) -> anyhow::Result<rustls::ServerC
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     leaf.use_authority_key_identifier_extension = true;
-    let certificate = leaf.signed_by(&key, &issuer).context("cannot make the server's certificate")?;
+    let certificate = leaf.signed_by(&key, issuer).context("cannot make the server's certificate")?;
     let chain = vec![CertificateDer::from(certificate.der().to_vec())];
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)

@@ -246,11 +246,12 @@ impl Listening {
             // Faults of the model management service, which shares its base, are met by requests.
             ("control plane", self.arm, tls.clone(), arm::router(Arc::clone(&world)), None),
             ("managed identity", self.imds, None, identity::router(Arc::clone(&world)), Some(Target::Imds)),
-            ("admin", self.admin, None, admin::router(Arc::clone(&world), Arc::clone(&port_file)), None),
         ];
         for (name, listener, tls, router, target) in routers {
             spawn(name.to_owned(), listener, tls, Handler::Router(router, target));
         }
+        let orders = admin::router(Arc::clone(&world), Arc::clone(&port_file));
+        spawn("admin".to_owned(), self.admin, None, Handler::Admin(orders));
         for (deployed, listeners) in self.scoring {
             let backend = deployed.lock().setup.backend.as_ref().map(|uri| Arc::new(Backend::new(uri)));
             let front_ends = listeners.len().saturating_sub(1);

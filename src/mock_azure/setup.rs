@@ -3,8 +3,9 @@
 use anyhow::Context;
 
 use super::state::{
-    directory::{AppCertificate, AppSecret, Application, EntraKnobs, Federated, ManagedIdentity, Role, User},
+    directory::{AppCertificate, AppSecret, Application, EntraKnobs, Federated, ManagedIdentity, User},
     guid,
+    role::Role,
     service::{Knobs, usual_lifetimes},
 };
 use crate::{
@@ -100,13 +101,13 @@ impl Setup {
                 subject: CLUSTER_SUBJECT.to_owned(),
                 audience: CLUSTER_AUDIENCE.to_owned(),
             }],
-            role: Role::Contributor,
+            role: Role::contributor(),
         };
         let user = User {
             name: "ada@mock-azure.example".to_owned(),
             password: random_key::new()?,
             object_id: "0b1ec700-0000-4000-8000-000000000002".to_owned(),
-            role: Role::Contributor,
+            role: Role::contributor(),
         };
         let (subscription, resource_group) = ("5b5c0000-0000-4000-8000-000000000001".to_owned(), "ml-group".to_owned());
         let managed_identity = ManagedIdentity {
@@ -115,7 +116,7 @@ impl Setup {
             resource_id: format!(
                 "/subscriptions/{subscription}/resourcegroups/{resource_group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/ml-identity"
             ),
-            role: Role::Contributor,
+            role: Role::contributor(),
         };
         let services = [
             ("aci-key", ServiceKind::Aci, AuthMode::Key),

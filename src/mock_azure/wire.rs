@@ -1,6 +1,10 @@
 //! What the listeners of the mock have in common: bases of the URLs that are handed out, forms, JSON answers, and misbehaviour.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -89,6 +93,15 @@ pub(super) fn ok(body: &Value) -> Response {
 pub(super) fn with(mut response: Response, name: &'static str, value: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// Dates an answer by the mock's clock, a container's too: clients learn from it how far off their own clock is.
+pub(super) fn dated(mut response: Response, world: &World) -> Response {
+    let now = UNIX_EPOCH + Duration::from_secs(world.moment().unix);
+    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now)) {
+        response.headers_mut().insert(header::DATE, date);
     }
     response
 }

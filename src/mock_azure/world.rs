@@ -19,8 +19,9 @@ use super::{
     state::{
         Tick,
         counters::{Count, Counters},
-        directory::{Directory, Role},
+        directory::Directory,
         faults::{Fate, Faults, Meeting, Target},
+        role,
         service::Service,
     },
 };
@@ -240,9 +241,7 @@ impl EntraTokens for World {
                 claims::Refused::Expired => EntraRefusal::Expired,
                 claims::Refused::Audience => EntraRefusal::WrongAudience,
             })?;
-        match self.directory().role(&holder.object_id) {
-            Role::Contributor => Ok(()),
-            Role::Reader | Role::None => Err(EntraRefusal::NoRole),
-        }
+        let may = self.directory().role(&holder.object_id).permits(role::ONLINE_SCORE);
+        if may { Ok(()) } else { Err(EntraRefusal::NoRole) }
     }
 }

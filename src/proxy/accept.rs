@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     io,
     net::IpAddr,
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -16,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     io::Errno,
 };
 use tokio::sync::mpsc;
@@ -230,7 +229,7 @@ impl Acceptor {
 
 /// Descriptors kept for the day on which there are no others.
 struct Spares {
-    null: OwnedFd,
+    nothing: OwnedFd,
     kept: Vec<OwnedFd>,
 }
 
@@ -239,14 +238,15 @@ const SPARES: usize = 8;
 
 impl Spares {
     fn new() -> io::Result<Self> {
-        let mut spares = Self { null: File::open("/dev/null")?.into(), kept: Vec::new() };
+        // Not /dev/null: an empty root has none.
+        let mut spares = Self { nothing: eventfd(0, EventfdFlags::CLOEXEC)?, kept: Vec::new() };
         spares.fill();
         Ok(spares)
     }
 
     fn fill(&mut self) {
         while self.kept.len() < SPARES
-            && let Ok(spare) = self.null.try_clone()
+            && let Ok(spare) = self.nothing.try_clone()
         {
             self.kept.push(spare);
         }
@@ -260,7 +260,7 @@ impl Spares {
                 Ok((refused, _)) => {
                     let mut descriptor = OwnedFd::from(refused);
                     // In one step: nobody else can have the number in between.
-                    if rustix::io::dup2(&self.null, &mut descriptor).is_ok() {
+                    if rustix::io::dup2(&self.nothing, &mut descriptor).is_ok() {
                         self.kept.push(descriptor);
                     }
                     self.fill();

@@ -24,7 +24,10 @@ use super::{
     upstream::pool::Lease,
     worker::Worker,
 };
-use crate::clock::Moment;
+use crate::{
+    clock::Moment,
+    rotation::{ladder::Replay, offer::Hold},
+};
 
 /// A request's body as it comes in.
 #[derive(Debug)]
@@ -91,15 +94,15 @@ pub struct Upload {
 /// Frames already read from the caller.
 #[derive(Debug)]
 enum Held {
-    /// All of them so far, for another sending. Bytes are counted against the worker's budget.
-    All { frames: Vec<Bytes>, bytes: u64, limit: u64 },
+    /// All of them so far, for another sending. What is reserved is counted against the worker's budget.
+    All { frames: Vec<Bytes>, bytes: u64, limit: u64, reserved: u64 },
     /// Some are gone.
     Gone,
 }
 
 impl Default for Held {
     fn default() -> Self {
-        Self::All { frames: Vec::new(), bytes: 0, limit: 0 }
+        Self::All { frames: Vec::new(), bytes: 0, limit: 0, reserved: 0 }
     }
 }
 
@@ -111,11 +114,43 @@ impl Upload {
         self.trailers = trailers.into();
     }
 
-    /// From here what is read is held, up to `limit` bytes.
-    pub fn hold(&mut self, most: u64) {
-        if let Held::All { limit, .. } = &mut self.held {
-            *limit = most;
+    /// From here what is read is held, up to `most` bytes. For a body of known length the room is reserved now, or none is: what cannot
+    /// be held whole is not held at all.
+    pub fn hold(&mut self, most: u64, length: Option<u64>, worker: &Worker) {
+        let Held::All { limit, reserved, .. } = &mut self.held else { return };
+        if *limit > 0 {
+            return;
         }
+        let Some(length) = length else {
+            *limit = most;
+            return;
+        };
+        if length > most {
+            worker.count_limit("replay_body");
+        } else if worker.try_hold(length) {
+            (*limit, *reserved) = (most, length);
+        } else {
+            worker.count_limit("replay_total");
+        }
+    }
+
+    /// Whether the request can be sent again as things are: everything that was read of its body is here.
+    pub const fn hold_state(&self) -> Hold {
+        match &self.held {
+            // Without a limit nothing was ever held: only a request without a body has nothing to lose.
+            Held::All { limit: 0, .. } if self.incoming.is_some() => Hold::NotHeld,
+            Held::All { .. } => Hold::Held,
+            Held::Gone => Hold::NotHeld,
+        }
+    }
+
+    /// Whether it can be sent again whatever comes: no body, or one with room for the whole of it.
+    pub fn hold_for(&self, replay: Replay, length: Option<u64>) -> Hold {
+        let certain = match &self.held {
+            Held::All { reserved, .. } => self.incoming.is_none() || length.is_some_and(|length| length <= *reserved),
+            Held::Gone => false,
+        };
+        if certain && replay == Replay::On { Hold::Held } else { Hold::NotHeld }
     }
 
     /// The first frame was taken for a sending of which nothing was written.
@@ -180,17 +215,19 @@ impl Upload {
 
     /// Lets go of what is held.
     pub fn release(&mut self, worker: &Worker) {
-        if let Held::All { bytes, .. } = std::mem::replace(&mut self.held, Held::Gone) {
-            worker.release_held(bytes);
+        if let Held::All { reserved, .. } = std::mem::replace(&mut self.held, Held::Gone) {
+            worker.release_held(reserved);
         }
     }
 
     /// Holds a frame if there is room, else lets go of all.
     fn keep(&mut self, frame: &Bytes, worker: &Worker) {
-        let Held::All { frames, bytes, limit } = &mut self.held else { return };
+        let Held::All { frames, bytes, limit, reserved } = &mut self.held else { return };
         let len = frame.len() as u64;
-        if *bytes + len <= *limit && worker.try_hold(len) {
+        let more = (*bytes + len).saturating_sub(*reserved);
+        if *bytes + len <= *limit && (more == 0 || worker.try_hold(more)) {
             *bytes += len;
+            *reserved += more;
             frames.push(frame.clone());
         } else {
             if *limit > 0 {

@@ -4,7 +4,7 @@
 //! no timer exists per request. When the last part lets go, the exchange is counted and logged (`Worker::finish`).
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
     pin::pin,
     rc::Rc,
@@ -15,6 +15,7 @@ use std::{
 use super::{
     body::Upload,
     connection::Connection,
+    eviction::Claim,
     headers::trace::RequestId,
     limit::Held,
     reject::Reject,
@@ -113,6 +114,8 @@ pub struct Exchange {
     pub place: RefCell<Option<Place>>,
     /// The caller's and the route's requests in flight that it is one of; given back with the exchange.
     pub held: RefCell<Held>,
+    /// The key that it must not outlive for long, where its caller says so.
+    pub claim: OnceCell<Box<Claim>>,
     deadlines: Deadlines,
     stage: Cell<Stage>,
     verdict: Cell<Option<Reject>>,
@@ -184,6 +187,7 @@ impl Exchange {
             record: Record::default(),
             place: RefCell::default(),
             held: RefCell::default(),
+            claim: OnceCell::new(),
             deadlines,
             stage: Cell::new(Stage::Awaiting { until: started + deadlines.request }),
             verdict: Cell::default(),
@@ -279,15 +283,19 @@ impl Exchange {
         self.verdict.get()
     }
 
-    /// Called by the worker's sweep. Names the time-out that ran out, if one did.
-    pub fn judge(&self, now: Moment) -> Option<&'static str> {
+    /// Called by the worker's sweep, which says whether the exchange has outlived the key that it rests on. Names the time-out that
+    /// ran out, if one did.
+    pub fn judge(&self, now: Moment, evicted: bool) -> Option<&'static str> {
         let stall = self.deadlines.stall;
         if self.verdict.get().is_some() {
             // Its answer is under way, or was cut; a caller that does not read even that is dropped.
-            if self.reading.too_slow(now, stall) {
+            if evicted || self.reading.too_slow(now, stall) {
                 self.leash.cut();
             }
             return None;
+        }
+        if evicted {
+            return self.condemn(Reject::CallerUnknown, "evict_after");
         }
         if let Ok(upload) = self.upload.try_borrow() {
             upload.lose_patience(now, EXPECT_PATIENCE);

@@ -3,7 +3,7 @@
 //! It knows nothing of files, configuration or the control plane (a test reads the imports). In the order of a request's life:
 //! `accept` → `worker` → `server` (`proxy_protocol`, `tls`, `connection`) → `http1::server` or `http2` → `pipeline` → `decide` (`headers::framing`, `authority`,
 //! `path`, `route`, `auth`) → `forward` (`upstream::admission`,
-//! `upstream::pool`, `headers::outgoing`, `credential`, `http1::client`, `body`) → `answer`, or `tunnel` where the connection becomes
+//! `upstream::pool`; `sending`: `headers::outgoing`, `credential`, `http1::client`, `body`; `trail` after a 401) → `answer`, or `tunnel` where the connection becomes
 //! something else, or `respond` where we answer ourselves.
 
 pub mod accept;
@@ -15,6 +15,7 @@ pub mod connection;
 pub mod credential;
 pub mod decide;
 pub mod endpoint;
+pub mod eviction;
 pub mod exchange;
 pub mod expect;
 pub mod forward;
@@ -31,10 +32,12 @@ pub mod proxy_protocol;
 pub mod reject;
 pub mod respond;
 pub mod route;
+pub mod sending;
 pub mod server;
 pub mod socket;
 pub mod stream;
 pub mod tls;
+pub mod trail;
 pub mod tunnel;
 pub mod upstream;
 pub mod view;

@@ -10,6 +10,7 @@ use super::{
     body::CallerBody,
     connection::Connection,
     decide::decide,
+    eviction::Claim,
     exchange::{Deadlines, Exchange, Logged, Watched},
     forward::Forwarding,
     head::RequestHead,
@@ -72,6 +73,10 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
                 }
             }
             exchange.0.limit_request(plan.forward.timeout);
+            if let Some(claim) = Claim::of(&view.snapshot, plan.caller, plan.forward, &survey, connection) {
+                // A new exchange has none.
+                let _ = exchange.0.claim.set(claim);
+            }
             let trusted = policy.is_some_and(|policy| policy.trusts(connection.remote.get()));
             let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
             match forwarding.run(&exchange.0, body).await {

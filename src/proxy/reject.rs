@@ -58,6 +58,8 @@ pub enum Reject {
     Overloaded,
     /// The endpoint has no credential to attach.
     CredentialUnavailable,
+    /// The service refuses our credential, and there is no other.
+    UpstreamCredentialRejected,
     /// This process is shutting down.
     Draining,
     /// The upstream took longer than the route allows.
@@ -89,6 +91,7 @@ impl Reject {
             Self::UpstreamProtocolError => "upstream_protocol_error",
             Self::Overloaded => "overloaded",
             Self::CredentialUnavailable => "credential_unavailable",
+            Self::UpstreamCredentialRejected => "upstream_credential_rejected",
             Self::Draining => "draining",
             Self::UpstreamTimeout => "upstream_timeout",
         }
@@ -110,7 +113,9 @@ impl Reject {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::RequestHeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UpstreamUnreachable | Self::UpstreamProtocolError => StatusCode::BAD_GATEWAY,
-            Self::Overloaded | Self::CredentialUnavailable | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::CredentialUnavailable | Self::UpstreamCredentialRejected | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -120,7 +125,9 @@ impl Reject {
     pub const fn blame(self) -> Blame {
         match self {
             Self::UpstreamUnreachable | Self::UpstreamProtocolError | Self::UpstreamTimeout => Blame::Upstream,
-            Self::Overloaded | Self::CredentialUnavailable | Self::Draining => Blame::Proxy,
+            Self::Overloaded | Self::CredentialUnavailable | Self::UpstreamCredentialRejected | Self::Draining => {
+                Blame::Proxy
+            }
             _ => Blame::Client,
         }
     }
@@ -148,6 +155,9 @@ impl Reject {
             Self::UpstreamUnreachable => "the scoring service could not be reached; try again",
             Self::UpstreamProtocolError => "the scoring service broke off or gave an answer that is not valid HTTP",
             Self::Overloaded => "too many requests are in flight; try again shortly",
+            Self::UpstreamCredentialRejected => {
+                "the scoring service does not accept this proxy's credential at present; try again shortly"
+            }
             Self::CredentialUnavailable => "no credential for the scoring service is available now; try again shortly",
             Self::Draining => "this instance is shutting down; try again",
             Self::UpstreamTimeout => "the scoring service did not answer in time",
@@ -183,12 +193,13 @@ impl Reject {
             | Self::UpstreamProtocolError
             | Self::Overloaded
             | Self::CredentialUnavailable
+            | Self::UpstreamCredentialRejected
             | Self::Draining => 14,
         }
     }
 
     /// Every variant, for tables of metrics and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest("the request is malformed"),
         Self::AmbiguousCredentials,
         Self::UpgradeRefused,
@@ -209,6 +220,7 @@ impl Reject {
         Self::UpstreamProtocolError,
         Self::Overloaded,
         Self::CredentialUnavailable,
+        Self::UpstreamCredentialRejected,
         Self::Draining,
         Self::UpstreamTimeout,
     ];
@@ -230,7 +242,8 @@ mod tests {
             "bad_request 400\nambiguous_credentials 400\nupgrade_refused 400\ncaller_unknown 401\ncaller_expired 401\n\
              caller_forbidden 403\nroute_denied 403\nno_route 404\nmethod_not_allowed 405\nrate_limited 429\nquota_exceeded 429\nlast_hop 204\nrequest_timeout 408\n\
              request_too_large 413\nmisdirected 421\nrequest_head_too_large 431\nupstream_unreachable 502\n\
-             upstream_protocol_error 502\noverloaded 503\ncredential_unavailable 503\ndraining 503\nupstream_timeout 504"
+             upstream_protocol_error 502\noverloaded 503\ncredential_unavailable 503\n\
+             upstream_credential_rejected 503\ndraining 503\nupstream_timeout 504"
         );
     }
 

@@ -6,18 +6,19 @@
 use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
-use http::{HeaderName, HeaderValue};
 use prometheus::local::LocalHistogram;
 
 use super::{
     auth::Caller,
     connection::Connection,
+    credential::{LocalAttachment, LocalOffer, Trials},
     endpoint::LocalEndpoint,
     io_watch::Phase,
     upstream::{Endpoint, pool::LocalBackend},
 };
 use crate::{
-    ids::{BackendId, EndpointId, ListenerId, ValueId},
+    ids::{BackendId, EndpointId, ListenerId},
+    rotation::ladder::Replay,
     snapshot::Snapshot,
     telemetry::metrics::{LocalCounter, LocalGauge, Metrics},
 };
@@ -45,24 +46,15 @@ pub struct EndpointView {
     /// The worker's side of it.
     pub local: Rc<LocalEndpoint>,
     /// What is attached.
-    pub credential: Option<LocalCredential>,
-    /// See [`super::upstream::Endpoint::withheld`].
-    pub withheld: bool,
+    pub attachment: LocalAttachment,
+    /// See [`super::upstream::Endpoint::replay`].
+    pub replay: Replay,
+    /// See [`super::upstream::Endpoint::trials`].
+    pub trials: Arc<Trials>,
     /// The worker's connections, by upstream.
     pub backends: Vec<Rc<LocalBackend>>,
     /// See [`super::upstream::Endpoint::retry_unanswered`].
     pub retry_unanswered: bool,
-}
-
-/// A credential in a worker's own memory.
-#[derive(Debug)]
-pub struct LocalCredential {
-    /// The field name.
-    pub header: HeaderName,
-    /// The field value, marked sensitive.
-    pub value: HeaderValue,
-    /// Which value it is.
-    pub id: ValueId,
 }
 
 impl View {
@@ -136,11 +128,6 @@ impl View {
         Some(cell.get_or_init(make))
     }
 
-    /// The value that an endpoint attaches now.
-    pub fn active_value(&self, id: EndpointId) -> Option<ValueId> {
-        self.endpoint_by_id(id)?.credential.as_ref().map(|credential| credential.id)
-    }
-
     /// Tells the gauges how many connections there are.
     pub fn count_connections<'a>(&self, connections: &(impl Iterator<Item = &'a Connection> + Clone)) {
         for gauges in &*self.connections {
@@ -153,6 +140,14 @@ impl View {
 }
 
 impl EndpointView {
+    /// What is offered, past its time or not.
+    pub const fn offered(&self) -> Option<&LocalOffer> {
+        match &self.attachment {
+            LocalAttachment::Offered(offered) => Some(offered),
+            LocalAttachment::Nothing | LocalAttachment::Awaited | LocalAttachment::Missing => None,
+        }
+    }
+
     fn build(
         endpoint: &Arc<Endpoint>,
         endpoints: &mut HashMap<EndpointId, Rc<LocalEndpoint>>,
@@ -171,14 +166,10 @@ impl EndpointView {
         Self {
             shared: Arc::clone(endpoint),
             local: Rc::clone(local),
-            credential: endpoint.credential.as_ref().map(|credential| {
-                let mut value =
-                    HeaderValue::from_bytes(credential.value.as_bytes()).unwrap_or_else(|_| credential.value.clone());
-                value.set_sensitive(true);
-                LocalCredential { header: credential.header.clone(), value, id: credential.id }
-            }),
+            attachment: LocalAttachment::copy(&endpoint.attachment),
+            replay: endpoint.replay,
+            trials: Arc::clone(&endpoint.trials),
             backends: backends.collect(),
-            withheld: endpoint.withheld,
             retry_unanswered: endpoint.retry_unanswered,
         }
     }

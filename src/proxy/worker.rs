@@ -26,7 +26,8 @@ use super::{
     accept::Accepted,
     auth::token_cache::TokenCache,
     connection::{Connection, Leash},
-    endpoint::LocalEndpoint,
+    credential::{Report, Reports},
+    endpoint::{LocalEndpoint, Stale},
     exchange::{Exchange, Logged},
     reject::Reject,
     route::Action,
@@ -57,6 +58,10 @@ pub struct Shared {
     pub access: AccessSender,
     /// Bytes of request bodies one worker may hold for a resend.
     pub replay_share: Arc<AtomicU64>,
+    /// Requests that wait for a token, of all workers. Touched by those alone. Relaxed: a count.
+    pub token_waiters: Arc<AtomicUsize>,
+    /// Where workers say what services think of their credentials.
+    pub reports: Reports,
 }
 
 /// What a worker is told.
@@ -66,12 +71,21 @@ pub enum Message {
     Accepted(Accepted),
     /// A snapshot was published. Answered once this worker holds it.
     Published(mpsc::UnboundedSender<Seen>),
-    /// Answered once no request of this worker that was handed a value no longer active is without a response head.
-    AwaitDrained(mpsc::UnboundedSender<Seen>),
+    /// Answered once no such request of this worker is without a response head.
+    AwaitDrained(Drain, mpsc::UnboundedSender<Seen>),
     /// Every connection answers what has begun and closes; so does every later one.
     Drain,
     /// Whatever is left is dropped.
     Stop,
+}
+
+/// Which requests are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// Of which endpoint; none: of all.
+    pub endpoint: Option<EndpointId>,
+    /// With which values.
+    pub stale: Stale,
 }
 
 /// A worker's answer.
@@ -120,7 +134,9 @@ pub struct Worker {
     stream_leash: RefCell<Option<Rc<Leash>>>,
     held: Cell<u64>,
     held_gauge: LocalGauge,
-    awaiting_drain: RefCell<Vec<mpsc::UnboundedSender<Seen>>>,
+    awaiting_drain: RefCell<Vec<(Drain, mpsc::UnboundedSender<Seen>)>>,
+    /// Another snapshot was taken into use.
+    changed: Rc<Notify>,
     draining: Cell<bool>,
     stirred: Notify,
 }
@@ -194,6 +210,7 @@ impl Worker {
             held: Cell::new(0),
             held_gauge: LocalGauge::new(shared.metrics.buffered_bytes.clone()),
             awaiting_drain: RefCell::default(),
+            changed: Rc::default(),
             draining: Cell::new(false),
             stirred: Notify::new(),
             shared,
@@ -213,9 +230,9 @@ impl Worker {
                     self.view();
                     let _ = seen.send(self.seen());
                 }
-                Message::AwaitDrained(seen) => {
+                Message::AwaitDrained(drain, seen) => {
                     self.view();
-                    self.awaiting_drain.borrow_mut().push(seen);
+                    self.awaiting_drain.borrow_mut().push((drain, seen));
                     self.answer_drained();
                     self.stirred.notify_one();
                 }
@@ -377,6 +394,30 @@ impl Worker {
         self.shared.metrics.resends.with_label_values(&[endpoint, reason]).inc();
     }
 
+    /// Tells the control plane something.
+    pub fn report(&self, report: Report) {
+        self.shared.reports.send(report);
+    }
+
+    /// Told whenever another snapshot was taken into use.
+    pub fn changed(&self) -> Rc<Notify> {
+        Rc::clone(&self.changed)
+    }
+
+    /// A place among those who wait for a token.
+    ///
+    /// # Errors
+    /// `credential_unavailable`, where `limits.token_waiters` wait already.
+    pub fn wait_for_token(&self) -> Result<TokenWaiter, Reject> {
+        let waiters = &self.shared.token_waiters;
+        let place = TokenWaiter(Arc::clone(waiters));
+        if waiters.fetch_add(1, Relaxed) >= self.view.borrow().snapshot.limits.token_waiters {
+            self.count_limit("token_waiters");
+            return Err(Reject::CredentialUnavailable);
+        }
+        Ok(place)
+    }
+
     /// Room for this many more bytes of request bodies held for a resend?
     pub fn try_hold(&self, bytes: u64) -> bool {
         let held = self.held.get() + bytes;
@@ -496,10 +537,12 @@ impl Worker {
     }
 
     fn sweep(&self) {
-        let now = self.now();
+        let tick = self.tick();
+        let now = tick.now;
         let view = self.view();
         for (_, exchange) in self.exchanges.borrow().iter() {
-            if let Some(timeout) = exchange.judge(now) {
+            let evicted = exchange.claim.get().is_some_and(|claim| claim.is_over(&view.snapshot.keys, tick));
+            if let Some(timeout) = exchange.judge(now, evicted) {
                 self.count_limit(timeout);
             }
         }
@@ -551,6 +594,7 @@ impl Worker {
             &self.shared.metrics,
         );
         let before = self.view.replace(Rc::new(view));
+        self.changed.notify_waiters();
         let gone = before.snapshot.listeners.iter().filter(|policy| snapshot.listener(policy.id).is_none());
         for policy in gone {
             let mut retired = self.retired.borrow_mut();
@@ -575,13 +619,29 @@ impl Worker {
         if self.awaiting_drain.borrow().is_empty() {
             return;
         }
-        let stale: usize =
-            self.endpoints.borrow().values().map(|endpoint| endpoint.handed_stale(&self.view.borrow())).sum();
-        if stale == 0 {
-            for waiting in self.awaiting_drain.take() {
+        let view = Rc::clone(&self.view.borrow());
+        let endpoints = self.endpoints.borrow();
+        let is_drained = |drain: &Drain| {
+            let asked = endpoints.values().filter(|endpoint| drain.endpoint.is_none_or(|id| id == endpoint.id()));
+            asked.map(|endpoint| endpoint.handed_stale(&view, drain.stale)).sum::<usize>() == 0
+        };
+        self.awaiting_drain.borrow_mut().retain(|(drain, waiting)| {
+            let drained = is_drained(drain);
+            if drained {
                 let _ = waiting.send(self.seen());
             }
-        }
+            !drained && !waiting.is_closed()
+        });
+    }
+}
+
+/// A request that waits for a token.
+#[derive(Debug)]
+pub struct TokenWaiter(Arc<AtomicUsize>);
+
+impl Drop for TokenWaiter {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -125,3 +125,69 @@ async fn unknown_paths_are_404_and_wrong_methods_405() {
     }
     assert!(running.fake.calls().is_empty());
 }
+
+#[tokio::test]
+async fn a_change_of_keys_is_asked_for_in_json_and_a_rule_against_it_is_409() {
+    let running = setting().start().await;
+    let regen = |body: &str| running.ask_tcp(Ask::new("POST", "/endpoints/iris/regen_key").token(CANARY).json(body));
+    for body in [r#"{"key": "Secondary"}"#, r#"{"key": "primary", "dry_run": true}"#, "{}", r#"{"leaked": true}"#] {
+        assert_eq!(regen(body).await.refusal(), refused(409, "frozen"), "{body}");
+    }
+    for path in ["rollback", "freeze", "unfreeze"] {
+        let answer = running.ask_socket("POST", &format!("/endpoints/iris/{path}")).await;
+        assert_eq!(answer.refusal(), refused(409, "frozen"), "{path}");
+    }
+    assert_eq!(
+        running.fake.calls(),
+        [
+            "change iris Regenerate { slot: Some(Secondary), set_key: None } Wet",
+            "change iris Regenerate { slot: Some(Primary), set_key: None } Dry",
+            "change iris Regenerate { slot: None, set_key: None } Wet",
+            "change iris Leaked Wet",
+            "change iris Rollback Wet",
+            "change iris Freeze Wet",
+            "change iris Unfreeze Wet",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_keys_that_makes_no_sense_asks_nobody() {
+    let running = setting().start().await;
+    let regen = |body: &str| running.ask_tcp(Ask::new("POST", "/endpoints/iris/regen_key").token(CANARY).json(body));
+    for wrong in [
+        "",
+        r#"{"key": "both"}"#,
+        r#"{"key": 1}"#,
+        r#"{"keys": "Primary"}"#,
+        r#"{"key": "Primary", "leaked": true}"#,
+        r#"{"set_key": "canary\nkey"}"#,
+        r#"{"set_key": ""}"#,
+        r#"{"set_key": ["canary-key"]}"#,
+    ] {
+        let answer = regen(wrong).await;
+        assert_eq!(answer.refusal(), refused(400, "bad_request"), "{wrong}");
+        assert!(!answer.body.contains("canary"), "{}", answer.body);
+    }
+    // A key goes over the socket or TLS; this address has none.
+    let answer = regen(r#"{"key": "Primary", "set_key": "canary-key"}"#).await;
+    assert_eq!(answer.refusal(), refused(403, "set_key_refused"));
+    let unknown = running.ask_socket("POST", "/endpoints/rose/rollback").await;
+    assert_eq!(unknown.refusal(), refused(404, "no_endpoint"));
+    for id in ["iris-1", "iris", "rose-1", "-", "iris-x"] {
+        let answer = running.ask_socket("GET", &format!("/operations/{id}")).await;
+        assert_eq!(answer.refusal(), refused(404, "no_operation"), "{id}");
+    }
+    let stranger = running.ask_tcp(Ask::new("POST", "/endpoints/iris/freeze")).await;
+    assert_eq!(stranger.refusal(), refused(401, "unauthorized"));
+    assert!(running.fake.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_key_that_is_set_over_the_socket_arrives_and_is_seen_nowhere() {
+    let running = setting().start().await;
+    let ask = Ask::new("POST", "/endpoints/iris/regen_key").json(r#"{"key": "Primary", "set_key": "canary-key"}"#);
+    let answer = ask.over(tokio::net::UnixStream::connect(running.socket()).await.unwrap()).await;
+    assert_eq!(answer.refusal(), refused(409, "frozen"));
+    assert_eq!(running.fake.calls(), ["change iris Regenerate { slot: Some(Primary), set_key: Some([redacted]) } Wet"]);
+}

@@ -18,6 +18,8 @@ use scoregate::{
         report::{EndpointReady, EndpointStatus, ReadyReport, ReloadError, ReloadReport, SlotStatus, Status},
         serve,
     },
+    control::desk::{Granted, Run, Wish},
+    rotation::refusal::Refusal,
     secret::Secret,
 };
 use tempfile::TempDir;
@@ -79,6 +81,7 @@ impl Operations for Fake {
                     age_seconds: 3,
                     generation: 2,
                 }],
+                service: None,
                 in_flight: 0,
             }],
             workers: vec![],
@@ -101,6 +104,11 @@ impl Operations for Fake {
             None => Ok(ReloadReport { generation: 10, changed: vec!["routes".into()], warnings: vec![], drained }),
         };
         Box::pin(async move { answer })
+    }
+
+    fn change_keys<'a>(&'a self, endpoint: &'a str, wish: Wish, run: Run) -> BoxFuture<'a, Result<Granted, Refusal>> {
+        self.note(format!("change {endpoint} {wish:?} {run:?}"));
+        Box::pin(async { Err(Refusal::Frozen) })
     }
 
     fn drain(&self) {

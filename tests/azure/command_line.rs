@@ -3,8 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::Stdio,
 };
 
 use http::Method;
@@ -13,119 +12,10 @@ use serde_json::{Value, json};
 
 use super::{
     clouds::{port_of, proxy},
+    user::{Ran, User},
     world::World,
 };
 use crate::support::in_time;
-
-/// A user with a configuration, a home and no variables but ours.
-struct User {
-    folder: tempfile::TempDir,
-    config: PathBuf,
-}
-
-impl User {
-    fn new(world: &World, more: &str) -> Self {
-        Self::with_secret(world, more, &world.ports().client_secret)
-    }
-
-    fn with_secret(world: &World, more: &str, secret: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("scoregate.yaml");
-        let ports = world.ports();
-        let cloud = format!(
-            "{{ authority: \"{}\", resource_manager: \"{}\", audience: \"https://management.azure.com\", ca: \"{}\" }}",
-            ports.entra_tls.as_ref().unwrap(),
-            ports.arm_tls.as_ref().unwrap(),
-            ports.ca_file.as_ref().unwrap().display()
-        );
-        let endpoint = |name: &str, kind: &str| {
-            format!(
-                "  {name}: {{ service: {{ workspace: ml, name: {name}, kind: {kind} }}, upstream: {{ tls: {{ ca: \"{}\" }} }} }}\n",
-                ports.ca_file.as_ref().unwrap().display()
-            )
-        };
-        let endpoints: String = [
-            ("aci-key", "aci"),
-            ("aci-open", "aci"),
-            ("aks-key", "aks"),
-            ("aks-token", "aks"),
-            ("online-key", "online"),
-            ("online-entra", "online"),
-        ]
-        .map(|(name, kind)| endpoint(name, kind))
-        .concat();
-        fs::write(folder.path().join("secret"), secret).unwrap();
-        fs::write(
-            folder.path().join("config.json"),
-            json!({ "subscription_id": ports.subscription, "resource_group": ports.resource_group, "workspace_name": ports.workspace })
-                .to_string(),
-        )
-        .unwrap();
-        let text = format!(
-            "version: 1
-state_dir: state
-listeners: [ {{ name: a, address: \"127.0.0.1:0\" }} ]
-admin: {{ socket: admin.sock, address: \"127.0.0.1:0\" }}
-identities:
-  default:
-    service_principal: {{ tenant_id: {}, client_id: {}, client_secret: {{ file: secret }} }}
-    cloud: {cloud}
-  person: {{ login: {{}}, cloud: {cloud} }}
-workspaces:
-  ml: {{ identity: default, config_file: config.json }}
-endpoints:
-{endpoints}{more}
-callers: {{ anyone: anonymous }}
-routes: [ {{ match: {{ path_prefix: /iris }}, callers: [anyone], endpoint: aks-key }} ]
-",
-            ports.tenant, ports.client_id
-        );
-        fs::write(&config, text).unwrap();
-        Self { folder, config }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
-        command.args(arguments).current_dir(self.path()).env_clear().env("HOME", self.path()).stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a command to its end, beside the mock.
-    async fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = self.command(arguments);
-        let output = in_time("command", tokio::task::spawn_blocking(move || command.output().unwrap())).await.unwrap();
-        Ran::of(output)
-    }
-}
-
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    fn json(&self) -> Value {
-        assert_eq!(self.code, 0, "{self:?}");
-        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("{self:?}"))
-    }
-
-    #[track_caller]
-    fn ends(&self, code: i32, with: &str) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(format!("{}{}", self.out, self.err).contains(with), "{with}: {self:?}");
-    }
-}
 
 #[tokio::test]
 async fn workspaces_are_shown_and_listed() {
@@ -245,6 +135,13 @@ async fn what_goes_wrong_while_a_key_is_made_anew_is_told_with_what_became_of_it
     assert_eq!(world.keys("aks-key").await, before);
     world.behave().await;
 
+    // It goes on, and cannot be looked at.
+    world.misbehave(json!({ "target": "mms", "kind": "status", "status": 500, "call": "operation" })).await;
+    let unseen = user.run(&regen).await;
+    unseen.ends(0, "cannot look how an operation on AKS service aks-key stands");
+    assert!(unseen.out.contains("regenerated the primary key"), "{unseen:?}");
+    world.behave().await;
+
     world.tell("aks-key", json!({ "operation": 0.1, "operation_state": "Failed" })).await;
     user.run(&regen).await.ends(1, "the service says that it failed");
 }
@@ -265,7 +162,7 @@ async fn no_key_is_made_anew_while_a_gate_runs_with_that_state_directory() {
     });
     let mut all = String::new();
     in_time("the gate finds its services", async {
-        while all.matches(": found ").count() < 6 {
+        while all.matches(": found ").count() < 7 {
             let line = said.recv().await.unwrap_or_else(|| panic!("it ended:\n{all}"));
             all.push_str(&line);
             all.push('\n');
@@ -329,6 +226,10 @@ async fn check_online_goes_through_everything() {
         "{checked:?}"
     );
     world.tell("aks-key", json!({ "deny": [] })).await;
+    // A 403 is never about a key, and about a token of Azure ML's neither.
+    world.tell("aks-token", json!({ "deny": ["score"] })).await;
+    user.run(&["check", "--online"]).await.ends(4, "PROBLEM endpoint aks-token: the service forbids it (403)");
+    world.tell("aks-token", json!({ "deny": [] })).await;
 
     world.misbehave(json!({ "target": "scoring", "kind": "status", "status": 401, "service": "aci-key" })).await;
     user.run(&["check", "--online"]).await.ends(4, "PROBLEM endpoint aci-key: the service refuses the credential");

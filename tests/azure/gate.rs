@@ -16,11 +16,14 @@ use scoregate::{
         url::Url,
     },
     clock::Clock,
-    config::model::{self, Action, Config, Credential, Service, Slot},
+    config::model::{self, Action, Config, Credential, Service, Slot, Upkeep},
     control::{
         admin::{Operations, report::EndpointStatus},
         azure::{self, Clients, Connect},
+        journals::Journals,
+        state::fresh_salt,
     },
+    rotation::rules::Rules,
     secret::Secret,
 };
 use serde_json::json;
@@ -46,13 +49,19 @@ impl Drop for Azured {
     }
 }
 
+/// None on the disk: nothing is rotated here.
+fn journals() -> Journals {
+    Journals::new(Err("a test has none".to_owned()), fresh_salt().unwrap())
+}
+
 fn service(name: &str, kind: Kind) -> Service {
     Service {
         workspace: "ml".into(),
         name: Name { name: name.into(), kind },
         auth: None,
-        active: Slot::Primary,
+        active: None,
         plaintext: false,
+        upkeep: Upkeep::default(),
     }
 }
 
@@ -72,7 +81,7 @@ fn endpoint(world: &World, name: &str, kind: Kind) -> model::Endpoint {
     let mut endpoint = gate::endpoint(name, "127.0.0.1:1".parse().unwrap());
     endpoint.service = Some(service(name, kind));
     endpoint.upstreams.clear();
-    endpoint.credential = Credential::Awaited;
+    endpoint.credential = Credential::OfService;
     endpoint.connect.ca = Some((ca.roots, ca.digest));
     endpoint
 }
@@ -85,7 +94,7 @@ impl Azured {
     fn start_with(_: &World, config: Config, clock: Clock) -> Self {
         let gate = TestGate::start_with(config, clock.clone());
         let http = Http::new(Proxies::none(), clock, Attempts::ONE);
-        let attending = tokio::spawn(azure::attend(Arc::clone(&gate.gate), Clients::new(http)));
+        let attending = tokio::spawn(azure::attend(Arc::clone(&gate.gate), Clients::new(http), journals()));
         Self { gate, attending }
     }
 
@@ -238,7 +247,16 @@ async fn readiness_is_asked_as_it_is_configured() {
 #[tokio::test]
 async fn a_reload_leaves_what_it_does_not_change_and_finds_what_is_new() {
     let world = World::start().await;
-    let azured = Azured::start(&world, config(&world, &[("aks-key", Kind::Aks)]));
+    let mut config = config(&world, &[("aks-key", Kind::Aks)]);
+    // A key that somebody changed is proved before requests get it; here in no time.
+    let quick = Rules {
+        adopt_gap: Duration::ZERO,
+        probe_spread: Duration::ZERO,
+        settle: Duration::from_millis(50),
+        ..Rules::default()
+    };
+    config.endpoints[0].service.as_mut().unwrap().upkeep.rules = quick;
+    let azured = Azured::start(&world, config);
     eventually("it is found", || azured.is_ready("aks-key")).await;
 
     // Something else changes, and which of the keys is attached.
@@ -246,7 +264,7 @@ async fn a_reload_leaves_what_it_does_not_change_and_finds_what_is_new() {
         .gate
         .reload(false, |config| {
             config.limits.fields = 50;
-            config.endpoints[0].service.as_mut().unwrap().active = Slot::Secondary;
+            config.endpoints[0].service.as_mut().unwrap().active = Some(Slot::Secondary);
         })
         .await
         .unwrap();
@@ -255,7 +273,7 @@ async fn a_reload_leaves_what_it_does_not_change_and_finds_what_is_new() {
     assert_eq!(azured.score("/aks-key").await.status(), 200);
     let active =
         |azured: &Azured| azured.status("aks-key").slots.into_iter().find(|slot| slot.active).map(|slot| slot.slot);
-    assert_eq!(active(&azured).as_deref(), Some("secondary"));
+    eventually("it is attached", || active(&azured).as_deref() == Some("secondary")).await;
 
     // Somebody regenerates the key that is not attached: the next reload reads it, and nothing was unready meanwhile.
     let primary = || azured.status("aks-key").slots[0].fingerprint.clone();
@@ -266,7 +284,7 @@ async fn a_reload_leaves_what_it_does_not_change_and_finds_what_is_new() {
     eventually("the new key is read", || primary() != before).await;
     azured
         .gate
-        .reload(false, |config| config.endpoints[0].service.as_mut().unwrap().active = Slot::Primary)
+        .reload(false, |config| config.endpoints[0].service.as_mut().unwrap().active = Some(Slot::Primary))
         .await
         .unwrap();
     eventually("it is attached", || active(&azured).as_deref() == Some("primary")).await;
@@ -388,7 +406,7 @@ impl ControlPlane for Hanging {
         Box::pin(std::future::pending())
     }
 
-    fn token<'a>(&'a self, _: Auth, _: &'a mut Calls) -> Answer<'a, ServiceToken> {
+    fn token<'a>(&'a self, _: Auth, _: Option<&'a Secret>, _: &'a mut Calls) -> Answer<'a, ServiceToken> {
         let value = Secret::new(b"canary-token".to_vec());
         let (expires_unix, refresh_unix) = (self.expires_unix, self.expires_unix - 30);
         Box::pin(async move { Ok(ServiceToken { value, expires_unix, refresh_unix, ahead: None }) })
@@ -412,7 +430,7 @@ async fn a_token_leaves_at_its_end_however_long_a_call_takes_and_whatever_is_rel
         let clock = Clock::manual(1_800_000_000);
         let gate = TestGate::start_with(config(&world, &[("aks-token", Kind::Aks)]), clock.clone());
         let plane = Arc::new(Hanging { asked: 0.into(), expires_unix: 1_800_000_060 });
-        let attending = tokio::spawn(azure::attend(Arc::clone(&gate.gate), Fake(plane)));
+        let attending = tokio::spawn(azure::attend(Arc::clone(&gate.gate), Fake(plane), journals()));
         let ready = || gate.gate.ready().ready;
         eventually("it is found", ready).await;
         if reload {

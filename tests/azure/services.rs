@@ -148,7 +148,7 @@ async fn tokens_have_their_two_times_in_every_api() {
     ] {
         let plane = world.service(name, kind);
         let mut calls = Calls::default();
-        let token = plane.token(auth, &mut calls).await.unwrap();
+        let token = plane.token(auth, None, &mut calls).await.unwrap();
         let now = world.clock.unix_seconds();
         assert!(!token.refresh_in(now).is_zero() && token.refresh_in(now) < token.good_for(now), "{name}");
         assert!(!format!("{token:?}").contains(&text(&token.value)));
@@ -166,15 +166,15 @@ async fn what_a_service_does_not_have_is_told() {
     let mut also = Calls::default();
     for (error, expected) in [
         (
-            sentence(world.service("aci-key", Kind::Aci).token(Auth::Token, &mut calls)).await,
+            sentence(world.service("aci-key", Kind::Aci).token(Auth::Token, None, &mut calls)).await,
             "services on Container Instances have keys or nothing, never tokens",
         ),
         (
-            sentence(world.service("aks-key", Kind::Aks).token(Auth::Token, &mut calls)).await,
+            sentence(world.service("aks-key", Kind::Aks).token(Auth::Token, None, &mut calls)).await,
             "is token authentication on",
         ),
         (sentence(world.service("aks-token", Kind::Aks).list_keys(&mut calls)).await, "status 400"),
-        (sentence(world.service("online-entra", Kind::Online).token(Auth::Token, &mut calls)).await, "auth_mode"),
+        (sentence(world.service("online-entra", Kind::Online).token(Auth::Token, None, &mut calls)).await, "auth_mode"),
         (
             sentence(world.service("nothing", Kind::Aks).describe(&mut also)).await,
             "status 404 WebserviceNotFound: Service with name 'nothing' was not found; workspace ml-example has no web service",
@@ -196,7 +196,11 @@ async fn what_a_service_does_not_have_is_told() {
 #[tokio::test]
 async fn a_missing_role_is_named_with_the_file_that_has_it() {
     let world = World::start().await;
-    for (name, kind) in [("aks-key", Kind::Aks), ("online-key", Kind::Online)] {
+    for (name, kind, read, regenerate) in [
+        ("aks-key", Kind::Aks, "services/aks/listkeys/action", "services/aks/write"),
+        ("aci-key", Kind::Aci, "services/aci/listkeys/action", "services/aci/write"),
+        ("online-key", Kind::Online, "onlineEndpoints/listKeys/action", "onlineEndpoints/regenerateKeys/action"),
+    ] {
         world.tell(name, json!({ "deny": ["listkeys", "regeneratekeys"] })).await;
         let plane = world.service(name, kind);
         plane.describe(&mut Calls::default()).await.unwrap();
@@ -205,9 +209,12 @@ async fn a_missing_role_is_named_with_the_file_that_has_it() {
         assert_eq!(error.status(), Some(403));
         let error = error.to_string();
         assert!(error.contains("status 403 AuthorizationFailed"), "{error}");
-        assert!(error.contains("listKeys/action, such as the one in config/azure/role-read.json"), "{error}");
+        let advice = format!(
+            "needs a role with Microsoft.MachineLearningServices/workspaces/{read}, such as the one in config/azure/role-read.json"
+        );
+        assert!(error.contains(&advice), "{error}");
         let error = sentence(plane.regenerate(Slot::Primary, None, &mut calls)).await;
-        assert!(error.contains("regenerateKeys/action, such as the one in config/azure/role-rotate.json"), "{error}");
+        assert!(error.contains(&format!("{regenerate}, such as the one in config/azure/role-rotate.json")), "{error}");
         assert_eq!(calls.made().len(), 2, "{calls}: neither is tried again");
     }
 }

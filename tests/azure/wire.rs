@@ -222,7 +222,7 @@ async fn answers_that_are_none_are_one_sentence_that_quotes_nothing() {
         (json!({ "expiryTimeUtc": 1 }), "JSON of another shape"),
     ] {
         let scripted = Scripted::start(move |_| answer(200, body.clone())).await;
-        let error = scripted.service(Kind::Online).token(service::Auth::Token, &mut Calls::default()).await;
+        let error = scripted.service(Kind::Online).token(service::Auth::Token, None, &mut Calls::default()).await;
         let error = error.unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains("canary"), "{error}");
     }
@@ -445,7 +445,7 @@ async fn model_management_is_asked_as_its_own_sdk_asks() {
     let plane = scripted.service(Kind::Aks);
     let mut calls = Calls::default();
     plane.list_keys(&mut calls).await.unwrap();
-    let token = plane.token(service::Auth::Token, &mut calls).await.unwrap();
+    let token = plane.token(service::Auth::Token, None, &mut calls).await.unwrap();
     assert_eq!((token.expires_unix, token.refresh_unix), (2_000, 1_000));
     assert_eq!(plane.describe(&mut calls).await.unwrap().scoring, None);
     let asked = scripted.asked();

@@ -25,7 +25,7 @@ fn without_key(path: &str) -> http::Request<client::AnyBody> {
 fn keys(name: &str, keys: &[(&str, Option<u64>)]) -> Caller {
     let keys =
         keys.iter().map(|(key, expires)| CallerKey { expires: *expires, ..CallerKey::new(sha256(key.as_bytes())) });
-    Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()), limits: None }
+    Caller { name: name.into(), kind: CallerKind::Keys(keys.collect()), limits: None, evict_after: None }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ fn caller(name: &str, san: &[&str], fingerprints: &[[u8; 32]]) -> Caller {
         name: name.into(),
         kind: CallerKind::Certificate(CertificateRules { names, fingerprints: fingerprints.into() }),
         limits: None,
+        evict_after: None,
     }
 }
 

@@ -48,7 +48,7 @@ fn service(name: &str, kind: ServiceKind, auth: AuthMode, sealed: bool, key: &Ke
         token_lifetime: Duration::from_secs(3_600),
         scoring_uri: Some("http://127.0.0.1:1/score".into()),
     };
-    Caller { name: name.into(), kind: CallerKind::Service(Box::new(config)), limits: None }
+    Caller { name: name.into(), kind: CallerKind::Service(Box::new(config)), limits: None, evict_after: None }
 }
 
 fn config(upstream: &Upstream, callers: Vec<Caller>) -> Config {

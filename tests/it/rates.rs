@@ -23,7 +23,7 @@ const ORIGIN: u64 = 20_000 * 86_400 + 43_200;
 
 fn team(name: &str, limits: Option<CallLimits>) -> Caller {
     let key = CallerKey::new(sha256(name.as_bytes()));
-    Caller { name: name.into(), kind: CallerKind::Keys(vec![key]), limits }
+    Caller { name: name.into(), kind: CallerKind::Keys(vec![key]), limits, evict_after: None }
 }
 
 fn rate(count: u64, seconds: u64, burst: u64) -> CallLimits {

@@ -42,6 +42,7 @@ fn caller(name: &str, audience: &str, keys: IssuerKeys) -> Caller {
         name: name.into(),
         kind: CallerKind::Token(Box::new(TokenCaller { terms: terms(audience), keys })),
         limits: None,
+        evict_after: None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Misbehaviour, side by side.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use http::Method;
 
-use crate::support::{Mock, request};
+use crate::support::{Mock, START, request};
 
 /// One call of each side.
 async fn ask(mock: &Mock, side: &str, token: &str) -> Result<(u16, serde_json::Value), String> {
@@ -120,4 +122,31 @@ async fn a_fault_can_be_for_one_service_one_call_and_one_front_end() {
     mock.order("PUT", "/faults", r#"{"target": "mms", "kind": "status", "call": "listkeys"}"#).await;
     assert_eq!(mock.call(Method::POST, &mock.mms("/services/aks-key/listkeys"), "").await.status, 503);
     assert_eq!(mock.call(Method::GET, &mock.mms("/services/aks-key"), "").await.status, 200);
+}
+
+#[tokio::test]
+async fn answers_are_dated_by_the_mock_s_own_clock() {
+    let mock = Mock::start().await;
+    let addresses = [
+        format!("{}/{}/v2.0/.well-known/openid-configuration", mock.at.entra, mock.at.tenant),
+        format!("{}/{}/no/such/path", mock.at.entra, mock.at.tenant),
+        mock.arm(""),
+        mock.mms("/services/aks-key"),
+        format!("{}/metadata/identity/oauth2/token", mock.at.imds),
+        mock.at.scoring["aci-open"][0].clone(),
+        mock.at.scoring["aks-key"][0].clone(),
+    ];
+    for offset in [0_i64, 300, -300, 86_400] {
+        mock.order("PUT", "/clock", &format!(r#"{{"offset": {offset}}}"#)).await;
+        for url in &addresses {
+            let answer = mock.get(url).await;
+            let expected = UNIX_EPOCH + Duration::from_secs(START.checked_add_signed(offset).unwrap());
+            assert_eq!(httpdate::parse_http_date(answer.header("date")).unwrap(), expected, "{url} {offset}");
+            assert_eq!(answer.headers.get_all("date").iter().count(), 1, "{url}");
+        }
+    }
+    // Whoever gives the orders is on this machine's time.
+    let answer = mock.get(&mock.at.admin).await;
+    let told = httpdate::parse_http_date(answer.header("date")).unwrap();
+    assert!(told.elapsed().is_ok_and(|ago| ago < Duration::from_secs(3_600)), "{answer:?}");
 }

@@ -116,8 +116,9 @@ async fn the_first_port_and_the_admin_s_can_be_chosen() {
             assert!(read(&mut child.stderr).contains("cannot listen on"));
             continue;
         };
-        child.kill().unwrap();
-        child.wait().unwrap();
+        // Not killed: its files go with it.
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+        ended(&mut child).await;
         assert!(ports.contains(&format!("\"entra\": \"http://{listen}\"")), "{ports}");
         assert!(ports.contains(&format!("\"admin\": \"http://{admin}\"")), "{ports}");
         assert!(!ports.contains("_tls") && !ports.contains("ca_file"));

@@ -230,6 +230,18 @@ impl H2 {
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
+
+    /// The status of what it is answered, however long that takes: for one of thousands at once, whose test has a deadline of its own.
+    pub async fn status(&mut self, request: Request<AnyBody>) -> u16 {
+        let (mut head, body) = request.into_parts();
+        let host = head.headers.remove("host").unwrap();
+        head.uri = format!("http://{}{}", host.to_str().unwrap(), head.uri).parse().unwrap();
+        self.0.ready().await.unwrap();
+        let answer = self.0.send_request(Request::from_parts(head, body)).await.unwrap();
+        let status = answer.status().as_u16();
+        answer.into_body().collect().await.unwrap();
+        status
+    }
 }
 
 /// Reads a response to its end.

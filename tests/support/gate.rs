@@ -8,10 +8,10 @@ use scoregate::{
     config::model::*,
     control::{
         admin::report::{ReloadError, ReloadReport},
-        gate::{Gate, Parts},
+        gate::{Gate, Parts, Source},
         listening::Sockets,
         names::{Resolve, SystemNames},
-        state::Salt,
+        state::fresh_salt,
     },
     digest::sha256,
     secret::Secret,
@@ -28,6 +28,7 @@ pub fn config(upstream: SocketAddr) -> Config {
         source: PathBuf::from("test.yaml"),
         workers: Some(2),
         state_dir: StateDir { path: PathBuf::from("/nonexistent"), written: false },
+        watch: false,
         listeners: vec![listener("public")],
         health: None,
         admin: Admin {
@@ -44,8 +45,9 @@ pub fn config(upstream: SocketAddr) -> Config {
                 name: "team-a".into(),
                 kind: CallerKind::Keys(vec![CallerKey::new(sha256(CALLER_KEY.as_bytes()))]),
                 limits: None,
+                evict_after: None,
             },
-            Caller { name: "anyone".into(), kind: CallerKind::Anonymous, limits: None },
+            Caller { name: "anyone".into(), kind: CallerKind::Anonymous, limits: None, evict_after: None },
         ],
         routes: vec![route("/", "iris", &["team-a"])],
         readiness: Readiness::All,
@@ -78,6 +80,7 @@ pub fn endpoint(name: &str, upstream: SocketAddr) -> Endpoint {
         credential: keys(Some(PRIMARY), Some(SECONDARY), Slot::Primary),
         attach_header: "authorization".into(),
         attach_prefix: "Bearer ".into(),
+        replay: Replay::Auto,
         retry_unanswered: false,
         connect: UpstreamConnect {
             protocol: UpstreamProtocol::Auto,
@@ -172,28 +175,45 @@ impl TestGate {
     }
 
     pub fn start_by_name(config: Config, clock: Clock, resolver: Arc<dyn Resolve>) -> Self {
-        Self::start_whole(config, clock, resolver, None)
+        let next = Arc::new(std::sync::Mutex::new(config.clone()));
+        let theirs = Arc::clone(&next);
+        let source = Box::new(move || Ok((theirs.lock().unwrap().clone(), Vec::new())));
+        Self::start_whole(config, clock, resolver, source, next, None)
     }
 
     /// With a state directory.
     pub fn start_in(config: Config, clock: Clock, state: &std::path::Path) -> Self {
-        Self::start_whole(config, clock, Arc::new(SystemNames), Some(state.to_owned()))
+        let next = Arc::new(std::sync::Mutex::new(config.clone()));
+        let theirs = Arc::clone(&next);
+        let source = Box::new(move || Ok((theirs.lock().unwrap().clone(), Vec::new())));
+        Self::start_whole(config, clock, Arc::new(SystemNames), source, next, Some(state.to_owned()))
     }
 
-    fn start_whole(config: Config, clock: Clock, resolver: Arc<dyn Resolve>, state: Option<PathBuf>) -> Self {
+    /// A gate whose reloads read from a source of the test's own.
+    pub fn start_from(config: Config, clock: Clock, source: Source) -> Self {
+        let next = Arc::new(std::sync::Mutex::new(config.clone()));
+        Self::start_whole(config, clock, Arc::new(SystemNames), source, next, None)
+    }
+
+    fn start_whole(
+        config: Config,
+        clock: Clock,
+        resolver: Arc<dyn Resolve>,
+        source: Source,
+        next: Arc<std::sync::Mutex<Config>>,
+        state: Option<PathBuf>,
+    ) -> Self {
         let mut sockets = Sockets::default();
         sockets.bind(&config.listeners).unwrap();
         let log = Arc::<std::sync::Mutex<Vec<u8>>>::default();
         let (access, handle) = AccessLog::start(true, Box::new(Shared(Arc::clone(&log))), 10_000).unwrap();
-        let next = Arc::new(std::sync::Mutex::new(config.clone()));
-        let source = Arc::clone(&next);
         let parts = Parts {
             config,
-            source: Box::new(move || Ok((source.lock().unwrap().clone(), Vec::new()))),
+            source,
             sockets,
             clock: clock.clone(),
             access,
-            salt: Salt::fresh().unwrap(),
+            salt: fresh_salt().unwrap(),
             logs: None,
             resolver,
             http: Http::new(Proxies::none(), clock.clone(), Attempts::ONE),

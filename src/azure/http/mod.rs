@@ -257,7 +257,7 @@ fn explained(error: Error) -> Error {
 }
 
 /// A random id of RFC 9562 version 4: Azure's side wants a GUID.
-pub(super) fn correlation_id() -> String {
+pub(crate) fn correlation_id() -> String {
     let number: u128 = random::bytes().map_or(0, u128::from_be_bytes);
     let number = number & !(0xf << 76) | 0x4 << 76;
     let number = number & !(0x3 << 62) | 0x2 << 62;

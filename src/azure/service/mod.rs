@@ -243,11 +243,16 @@ pub trait ControlPlane: fmt::Debug + Send + Sync {
     fn poll<'a>(&'a self, operation: &'a Operation, calls: &'a mut Calls) -> BoxFuture<'a, Result<Progress, Error>>;
 
     /// Fetches a token for scoring, as the service's `auth` wants it: of Azure ML's, or for [`Auth::Entra`] of the identity
-    /// provider's.
+    /// provider's. Another one than `refused`, which the service did not take: no cache may answer with that.
     ///
     /// # Errors
     /// Where there is none.
-    fn token<'a>(&'a self, auth: Auth, calls: &'a mut Calls) -> BoxFuture<'a, Result<ServiceToken, Error>>;
+    fn token<'a>(
+        &'a self,
+        auth: Auth,
+        refused: Option<&'a Secret>,
+        calls: &'a mut Calls,
+    ) -> BoxFuture<'a, Result<ServiceToken, Error>>;
 }
 
 /// The control plane of a service in a workspace.

@@ -148,10 +148,14 @@ impl OnlineEndpoint {
         operation::read(&reply, operation, control)
     }
 
-    async fn fetched(&self, auth: Auth, calls: &mut Calls) -> Result<ServiceToken, Error> {
+    async fn fetched(&self, auth: Auth, refused: Option<&Secret>, calls: &mut Calls) -> Result<ServiceToken, Error> {
         let control = self.workspace.control();
         if auth == Auth::Entra {
-            let bearer = control.tokens().token(&control.cloud().scoring, Wanted::Valid, calls).await?;
+            let audience = &control.cloud().scoring;
+            let mut bearer = control.tokens().token(audience, Wanted::Valid, calls).await?;
+            if refused == Some(&bearer.value) {
+                bearer = control.tokens().token(audience, Wanted::Instead(bearer), calls).await?;
+            }
             let now = control.http().clock().now();
             let at = |moment: crate::clock::Moment| {
                 let left = i64::try_from(moment.since(now).as_secs()).unwrap_or(i64::MAX);
@@ -197,8 +201,13 @@ impl ControlPlane for OnlineEndpoint {
         Box::pin(self.standing(operation, calls))
     }
 
-    fn token<'a>(&'a self, auth: Auth, calls: &'a mut Calls) -> BoxFuture<'a, Result<ServiceToken, Error>> {
-        Box::pin(self.fetched(auth, calls))
+    fn token<'a>(
+        &'a self,
+        auth: Auth,
+        refused: Option<&'a Secret>,
+        calls: &'a mut Calls,
+    ) -> BoxFuture<'a, Result<ServiceToken, Error>> {
+        Box::pin(self.fetched(auth, refused, calls))
     }
 }
 

@@ -212,7 +212,12 @@ impl ControlPlane for WebService {
         Box::pin(self.standing(operation, calls))
     }
 
-    fn token<'a>(&'a self, auth: Auth, calls: &'a mut Calls) -> BoxFuture<'a, Result<ServiceToken, Error>> {
+    fn token<'a>(
+        &'a self,
+        auth: Auth,
+        _refused: Option<&'a Secret>,
+        calls: &'a mut Calls,
+    ) -> BoxFuture<'a, Result<ServiceToken, Error>> {
         Box::pin(self.fetched(auth, calls))
     }
 }

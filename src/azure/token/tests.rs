@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::azure::calls::Why;
+use crate::azure::{calls::Why, error::Fault, refusal::Refusal};
 
 /// Answers in turn with what is scripted; the last answer repeats itself.
 #[derive(Debug, Default)]
@@ -9,6 +9,8 @@ struct Script {
     lives: Mutex<Vec<Option<u64>>>,
     asked: AtomicUsize,
     claims: Mutex<Vec<String>>,
+    /// What a failure is; none: something on this machine.
+    status: Mutex<Option<u16>>,
 }
 
 impl Fetch for Arc<Script> {
@@ -29,7 +31,13 @@ impl Fetch for Arc<Script> {
                     let value = Secret::new(format!("{audience} {number}").into_bytes());
                     Ok(Fetched { value, life: Duration::from_secs(life), refresh_in: None })
                 }
-                None => Err(Error::local("sign in", "no")),
+                None => Err(match *self.status.lock().unwrap() {
+                    None => Error::local("sign in", "no"),
+                    Some(status) => {
+                        let refusal = Refusal::read(status, br#"{"error":"invalid_client"}"#, &[]);
+                        Error::new("sign in", Fault::Refused { host: "issuer".to_owned(), refusal })
+                    }
+                }),
             }
         })
     }
@@ -88,10 +96,32 @@ async fn a_hundred_who_ask_at_once_cause_one_fetch_and_one_failure_is_everyones(
         let answers = futures_join(all).await;
         assert_eq!(world.asked(), 1);
         assert!(answers.iter().all(|answer| answer.is_ok() == life.is_some()));
-        // The next one asks anew: a failure is not remembered beyond those who waited for it.
+        // The next one asks anew: what is wrong on this machine is not remembered beyond those who waited for it.
         let _ = world.ask(Wanted::Valid).await;
         assert_eq!(world.asked(), if life.is_some() { 1 } else { 2 });
     }
+}
+
+#[tokio::test]
+async fn a_refusal_that_somebody_has_to_mend_is_everyones_for_a_while() {
+    let world = world(&[None]);
+    *world.script.status.lock().unwrap() = Some(401);
+    for _ in 0..600 {
+        assert!(world.ask(Wanted::Valid).await.unwrap_err().contains("invalid_client"));
+        world.clock.advance(Duration::from_millis(100));
+    }
+    assert_eq!(world.asked(), 4, "in a minute");
+    // What heals by itself is the business of whoever asks: they know how long to wait.
+    *world.script.status.lock().unwrap() = Some(503);
+    world.pass(15);
+    for _ in 0..3 {
+        world.ask(Wanted::Valid).await.unwrap_err();
+    }
+    assert_eq!(world.asked(), 7);
+    // Mended.
+    world.script.lives.lock().unwrap().push(Some(3600));
+    world.script.lives.lock().unwrap().remove(0);
+    world.ask(Wanted::Valid).await.unwrap();
 }
 
 async fn futures_join<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {

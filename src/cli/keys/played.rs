@@ -16,6 +16,7 @@ use super::{
         output, table,
         wait::wait,
     },
+    gate,
     regen::{self, RegenArgs},
     show::ShowArgs,
     word,
@@ -48,7 +49,8 @@ pub(super) fn show(args: ShowArgs, admin: Option<&AdminAddress>) -> Result<(), S
 }
 
 pub(super) fn regen(args: RegenArgs, admin: Option<&AdminAddress>) -> Result<(), Stop> {
-    let slot = Slot::from(args.slot);
+    let slot = args.slot.ok_or_else(|| Stop::new(Exit::Usage, "say which key: primary or secondary"))?;
+    let slot = Slot::from(slot);
     let value = args.set_key_from.as_deref().map(regen::read_key).transpose()?;
     let config = azure::load(&args.config.find()?)?;
     if args.dry_run {
@@ -56,9 +58,9 @@ pub(super) fn regen(args: RegenArgs, admin: Option<&AdminAddress>) -> Result<(),
         return output::print(&format!("the {} key of {} would become {what}\n", word(slot), args.endpoint));
     }
     let (which, service) = (word(slot), &args.endpoint);
-    regen::ask_first(
-        &format!("regenerate the {which} key of {service}? Whoever uses it is refused from then on."),
+    gate::confirm(
         args.yes,
+        &format!("regenerate the {which} key of {service}? Whoever uses it is refused from then on."),
     )?;
     let key = match slot {
         Slot::Primary => "Primary",

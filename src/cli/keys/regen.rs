@@ -1,9 +1,9 @@
-//! `scoregate keys regen`: one regenerate, locked against every other process with this state directory, read back until it shows.
+//! `scoregate keys regen`: through the scoregate that serves the endpoint, where one runs; else one regenerate, locked against every
+//! other process with this state directory, and read back until it shows.
 //!
-//! Keys under traffic are another matter: while a gate runs with this state directory it refuses.
+//! Alone it changes no key under traffic: where a gate that it cannot reach runs with this state directory it refuses.
 
 use std::{
-    io::{self, BufRead, IsTerminal},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
@@ -15,13 +15,14 @@ use serde::Serialize;
 use super::{
     super::{
         Output, OutputArgs,
+        address::AdminAddress,
         azure::{self, Chosen, Progress},
         config_path::ConfigPath,
         exit::{Exit, Stop},
         output,
         wait::wait,
     },
-    has_keys, salt, word,
+    gate, has_keys, salt, word,
 };
 use crate::{
     azure::{
@@ -37,7 +38,6 @@ use crate::{
     },
     control::{
         admin::places::Fallbacks,
-        fingerprint::fingerprint,
         state::{Busy, Leave},
     },
     secret::Secret,
@@ -55,15 +55,18 @@ const READ_PATIENCE: Duration = Duration::from_secs(10 * 60);
 pub(in crate::cli) struct RegenArgs {
     /// Which endpoint of the configuration, or which caller that is a `service`
     pub(super) endpoint: String,
-    /// Which of its keys
+    /// Which of its keys; through a running scoregate the one that requests do not get, unless it is named
     #[arg(ignore_case = true)]
-    pub(super) slot: SlotWord,
+    pub(super) slot: Option<SlotWord>,
     #[command(flatten)]
     pub(super) config: ConfigPath,
     /// Give it the value in this file; without it the service makes one
     #[arg(long, value_name = "FILE")]
     pub(super) set_key_from: Option<PathBuf>,
-    /// Wait until the new key shows; without a running gate this is always so
+    /// Both keys, one after the other, whatever `min_gap` and the window say: one is in wrong hands
+    #[arg(long, conflicts_with_all = ["slot", "set_key_from"])]
+    leaked: bool,
+    /// Wait until all requests use the new key, and show each step; without a running scoregate, until it shows
     #[arg(long)]
     pub(super) wait: bool,
     /// Say what would be done, and do nothing
@@ -105,9 +108,34 @@ struct Done {
     dry_run: bool,
 }
 
-pub(super) fn run(args: RegenArgs) -> Result<(), Stop> {
-    let slot = Slot::from(args.slot);
+pub(super) fn run(args: RegenArgs, admin: Option<&AdminAddress>) -> Result<(), Stop> {
     let value = args.set_key_from.as_deref().map(read_key).transpose()?;
+    if let Some(known) = wait(gate::find(admin, &args.endpoint))? {
+        let wanted = gate::Regen {
+            endpoint: &args.endpoint,
+            slot: args.slot.map(Slot::from),
+            value,
+            leaked: args.leaked,
+            dry_run: args.dry_run,
+            wait: args.wait,
+            yes: args.yes,
+            output: args.output.output,
+        };
+        return gate::regen(admin, &known, wanted);
+    }
+    alone(args, value.as_ref())
+}
+
+/// Where no gate serves the endpoint.
+fn alone(args: RegenArgs, value: Option<&Secret>) -> Result<(), Stop> {
+    if args.leaked {
+        let message = "nothing was touched: --leaked changes both keys under traffic, and no scoregate that runs here has this endpoint";
+        return Err(Stop::new(Exit::Refused, message));
+    }
+    let Some(slot) = args.slot.map(Slot::from) else {
+        let message = "which key? No scoregate that runs here has this endpoint, so none is known to be free: name primary or secondary";
+        return Err(Stop::new(Exit::Usage, message));
+    };
     let mut clients = azure::clients();
     let chosen = azure::choose(args.config, &args.endpoint, &mut clients)?;
     let salt = salt(&chosen.config)?;
@@ -118,12 +146,12 @@ pub(super) fn run(args: RegenArgs) -> Result<(), Stop> {
         let id = chosen.plane.resource_id(&mut calls).await.map_err(|error| azure::stop(&error))?;
         let _leave = leave(&chosen.config, &id)?;
         let before = chosen.plane.list_keys(&mut calls).await.map_err(|error| azure::stop(&error))?;
-        refuse_known(&before, slot, value.as_ref())?;
+        refuse_known(&before, slot, value)?;
         let mut done = Done {
             endpoint: args.endpoint.clone(),
             service: chosen.service.name.to_string(),
             slot: word(slot),
-            before: fingerprint(&salt, before.of(slot)),
+            before: salt.digest(before.of(slot).expose_bytes()).fingerprint(),
             after: None,
             dry_run: args.dry_run,
         };
@@ -132,8 +160,8 @@ pub(super) fn run(args: RegenArgs) -> Result<(), Stop> {
         }
         confirm(&done, args.yes)?;
         sent.store(true, Relaxed);
-        let after = Box::pin(change(&chosen, slot, value.as_ref(), &before, &mut calls)).await?;
-        done.after = Some(fingerprint(&salt, after.of(slot)));
+        let after = Box::pin(change(&chosen, slot, value, &before, &mut calls)).await?;
+        done.after = Some(salt.digest(after.of(slot).expose_bytes()).fingerprint());
         Ok(done)
     });
     let done = match outcome {
@@ -178,8 +206,7 @@ fn leave(config: &Config, id: &str) -> Result<Leave, Stop> {
     Leave::ask(&dirs, id).map_err(|busy| {
         let advice = match busy {
             Busy::Gate(_) => {
-                ": changing keys through a running gate comes with rotation; until then attach the other key (`active`, \
-                 `scoregate reload --drained`), regenerate this one in Azure's portal or with `az`, and `scoregate reload`"
+                ": keys are changed through the scoregate that serves them; name its socket or URL with --admin, or stop it"
             }
             Busy::Service(_) => ": wait until it has ended",
             Busy::Unknown(..) | Busy::NoDirectory(_) => ": name one that can be used in `state_dir`",
@@ -206,25 +233,10 @@ fn refuse_known(before: &KeyPair, slot: Slot, value: Option<&Secret>) -> Result<
 
 fn confirm(done: &Done, yes: bool) -> Result<(), Stop> {
     let Done { slot, service, before, .. } = done;
-    ask_first(&format!("regenerate the {slot} key of {service}? Whoever uses {before} is refused from then on."), yes)
-}
-
-/// Asks whoever sits there, unless they have said yes.
-pub(super) fn ask_first(question: &str, yes: bool) -> Result<(), Stop> {
-    if yes {
-        return Ok(());
-    }
-    let refused = |why: &str| Stop::new(Exit::Refused, format_args!("nothing was touched: {why}"));
-    if !io::stdin().is_terminal() {
-        return Err(refused("not confirmed; --yes does it where nobody can be asked"));
-    }
-    output::complain(&format!("{question} [y/N]"));
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(Stop::failed)?;
-    match line.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(refused("not confirmed")),
-    }
+    gate::confirm(
+        yes,
+        &format!("regenerate the {slot} key of {service}? Whoever uses {before} is refused from then on."),
+    )
 }
 
 /// Regenerates, waits for the operation, and reads until the change shows.
@@ -236,24 +248,25 @@ async fn change(
     calls: &mut Calls,
 ) -> Result<KeyPair, Stop> {
     match chosen.plane.regenerate(slot, value, calls).await {
-        Ok(Regenerated::Started(operation, pause)) => finish(chosen, operation, pause, calls).await?,
-        Ok(Regenerated::Done | Regenerated::Untracked) => {}
-        // Whether it was done is told by the keys themselves, once more.
-        Err(error) if error.may_have_happened() => {
-            output::complain(&format!("{error}; reading back whether it was done all the same"));
-            return read_once(chosen, slot, before, calls, &error).await;
+        Ok(Regenerated::Started(operation, pause)) => {
+            if let Some(error) = finish(chosen, operation, pause, calls).await? {
+                return read_once(chosen, slot, before, calls, &error).await;
+            }
         }
+        Ok(Regenerated::Done | Regenerated::Untracked) => {}
+        Err(error) if error.may_have_happened() => return read_once(chosen, slot, before, calls, &error).await,
         Err(error) => return Err(azure::stop(&error)),
     }
     read_back(chosen, slot, before, calls).await
 }
 
+/// Waits for an operation's end. An error where that cannot be seen.
 async fn finish(
     chosen: &Chosen,
     mut operation: operation::Operation,
     mut pause: Option<Duration>,
     calls: &mut Calls,
-) -> Result<(), Stop> {
+) -> Result<Option<Error>, Stop> {
     let clock = Clock::system();
     let began = clock.now();
     let mut progress = Progress::new();
@@ -268,13 +281,13 @@ async fn finish(
         clock.sleep(pause.unwrap_or(POLL_EVERY).min(OPERATION_PATIENCE)).await;
         match chosen.plane.poll(&operation, calls).await {
             Ok(operation::Progress::Running(next, asked)) => (operation, pause) = (next, asked),
-            Ok(operation::Progress::Succeeded) => return Ok(()),
+            Ok(operation::Progress::Succeeded) => return Ok(None),
             Ok(operation::Progress::Failed(why)) => {
                 return Err(Stop::failed(format_args!(
                     "the service says that it failed: {why}; `scoregate keys show` tells what it did"
                 )));
             }
-            Err(error) => return Err(azure::stop(&error)),
+            Err(error) => return Ok(Some(error)),
         }
     }
 }
@@ -284,7 +297,7 @@ async fn read_back(chosen: &Chosen, slot: Slot, before: &KeyPair, calls: &mut Ca
     let began = clock.now();
     let mut progress = Progress::new();
     loop {
-        let after = chosen.plane.list_keys(calls).await.map_err(|error| azure::stop(&error))?;
+        let after = chosen.plane.list_keys(calls).await.map_err(|error| after_sending(&error))?;
         if after.of(slot) != before.of(slot) {
             return only_this_one(slot, before, after);
         }
@@ -302,6 +315,17 @@ async fn read_back(chosen: &Chosen, slot: Slot, before: &KeyPair, calls: &mut Ca
     }
 }
 
+/// What can be said where nothing can be read any more.
+fn after_sending(error: &Error) -> Stop {
+    // Not `Refused`, which says that nothing was touched.
+    let exit = if error.is_unreachable() { Exit::Unreachable } else { Exit::Failed };
+    Stop::new(
+        exit,
+        format_args!("{error}; the request was sent: the key changes or has changed, `scoregate keys show` tells"),
+    )
+}
+
+/// Whether it was done all the same is told by the keys themselves.
 async fn read_once(
     chosen: &Chosen,
     slot: Slot,
@@ -309,7 +333,8 @@ async fn read_once(
     calls: &mut Calls,
     error: &Error,
 ) -> Result<KeyPair, Stop> {
-    let after = chosen.plane.list_keys(calls).await.map_err(|error| azure::stop(&error))?;
+    output::complain(&format!("{error}; reading back whether it was done all the same"));
+    let after = chosen.plane.list_keys(calls).await.map_err(|error| after_sending(&error))?;
     if after.of(slot) != before.of(slot) {
         return only_this_one(slot, before, after);
     }

@@ -7,7 +7,7 @@ use super::{
     super::{Output, OutputArgs, azure, config_path::ConfigPath, exit::Stop, output, table, wait::wait},
     has_keys, salt, word,
 };
-use crate::{azure::calls::Calls, config::model::Slot, control::fingerprint::fingerprint};
+use crate::{azure::calls::Calls, config::model::Slot};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ShowArgs {
@@ -48,7 +48,7 @@ pub(super) fn run(args: ShowArgs) -> Result<(), Stop> {
     })?;
     let slots = [Slot::Primary, Slot::Secondary].map(|slot| ShownSlot {
         slot: word(slot),
-        fingerprint: fingerprint(&salt, keys.of(slot)),
+        fingerprint: salt.digest(keys.of(slot).expose_bytes()).fingerprint(),
         key: args.reveal.then(|| String::from_utf8_lossy(keys.of(slot).expose_bytes()).into_owned()),
     });
     let shown = Shown { endpoint: args.endpoint, service: chosen.service.name.to_string(), slots: slots.into() };

@@ -9,7 +9,7 @@ use super::{List, limits::CallLimits, played::PlayedService, tokens::Jwt};
 use crate::{
     config::{
         text::{Name, Text},
-        units::{Digest, Timestamp},
+        units::{Digest, Span, Timestamp},
     },
     san::SanPattern,
 };
@@ -54,7 +54,6 @@ pub(crate) enum AnonymousWord {
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [{ "required": ["keys"] }, { "required": ["jwt"] }, { "required": ["mtls"] }, { "required": ["service"] }, { "required": ["anonymous"] }],
-    "x-later" = ["revoke", "evict_after"],
 ))]
 pub(crate) struct CallerTable {
     /// Keys that it may show; each of them lets it in.
@@ -70,6 +69,13 @@ pub(crate) struct CallerTable {
     pub(crate) anonymous: Option<Anonymous>,
     /// How much it may ask, over all routes and however many keys or tokens it has. Default: any amount.
     pub(crate) limits: Option<CallLimits>,
+    /// What becomes of what a key has let in once the key is taken back or its time has passed. `finish`: it goes on to its end.
+    /// `evict`: it ends within `evict_after`. Either way the next request is refused. Default `finish`.
+    #[schemars(extend("writeOnly" = false))]
+    pub(crate) revoke: Option<RevokeWord>,
+    /// With `revoke: evict`: how long streams, WebSockets and requests without an answer may go on. Default 30s.
+    #[schemars(extend("writeOnly" = false))]
+    pub(crate) evict_after: Option<Text<Span>>,
 }
 
 /// Client certificates that let a caller in: of an authority that the listener believes, not revoked, with one of these names or
@@ -85,6 +91,14 @@ pub(crate) struct Mtls {
     /// SHA-256 of certificates in DER, in hex.
     #[schemars(length(min = 1))]
     pub(crate) fingerprints: Option<List<Text<Digest>>>,
+}
+
+/// `revoke`
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RevokeWord {
+    Finish,
+    Evict,
 }
 
 /// Anyone at all.

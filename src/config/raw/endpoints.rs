@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-use super::{List, Secret};
+use super::{List, Rotation, Secret};
 use crate::config::{
     model::UpstreamUrl,
     text::{AttachHeader, AttachPrefix, Text, TlsName},
@@ -17,7 +17,6 @@ use crate::config::{
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [{ "required": ["service"] }, { "required": ["upstreams"] }],
-    "x-later" = ["replay", "look", "listkeys_interval", "refresh_interval", "rotation"],
 ))]
 pub(crate) struct Endpoint {
     /// A service of a workspace: where it is, how it authenticates and its keys are asked of Azure.
@@ -30,8 +29,21 @@ pub(crate) struct Endpoint {
     pub(crate) upstreams: Option<List<Text<UpstreamUrl>>>,
     /// The two keys of the service, of which one is attached to requests. Default: nothing is attached.
     pub(crate) keys: Option<Keys>,
-    /// Which key is attached: `auto` is the primary. Default `auto`.
+    /// Which key is attached. `auto`: of keys under `keys` the primary; of a service the one in use last, else the first that is
+    /// accepted. Default `auto`.
     pub(crate) active: Option<Active>,
+    /// Whether a request that is refused for its credential is sent again with another, while it is held. `auto`: for `aks` and
+    /// `online`, whose front ends refuse before the model runs; not for `aci` and `upstreams`, where the model may have said it.
+    /// Default `auto`.
+    pub(crate) replay: Option<ReplayWord>,
+    /// Between two looks at a service's keys, which somebody else may have changed. Default 5m.
+    pub(crate) look: Option<Text<Span>>,
+    /// Refused requests alone cause three looks at a service's keys, and one more each time this has passed. Default 30s.
+    pub(crate) listkeys_interval: Option<Text<Span>>,
+    /// Refused requests alone cause no more than one renewal of a service's token each. Default 30s.
+    pub(crate) refresh_interval: Option<Text<Span>>,
+    /// How a service's keys are regenerated, and how new ones are taken into use.
+    pub(crate) rotation: Option<Rotation>,
     /// `on`: what a reused HTTP/1.1 connection lost with no byte of answer is sent again, POST too. Default `off`.
     pub(crate) retry_unanswered: Option<OnOff>,
     /// How a key is attached.
@@ -48,7 +60,7 @@ pub(crate) struct Endpoint {
 }
 
 /// A service of a workspace.
-#[derive(Deserialize, JsonSchema)]
+#[derive(PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Service {
     /// Name of the workspace, as written in `workspaces`.
@@ -99,6 +111,51 @@ pub(crate) enum Active {
     Auto,
     Primary,
     Secondary,
+}
+
+/// `replay`. Tools that write YAML 1.1 turn `on` and `off` into booleans, so booleans are read as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplayWord {
+    Auto,
+    On,
+    Off,
+}
+
+impl<'de> Deserialize<'de> for ReplayWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, rename_all = "lowercase")]
+        enum Written {
+            Boolean(bool),
+            Word(Word),
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Word {
+            Auto,
+            On,
+            Off,
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Word(Word::Auto) => Self::Auto,
+            Written::Boolean(true) | Written::Word(Word::On) => Self::On,
+            Written::Boolean(false) | Written::Word(Word::Off) => Self::Off,
+        })
+    }
+}
+
+impl JsonSchema for ReplayWord {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Replay".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": ["auto", "on", "off", true, false] })
+    }
 }
 
 /// `on` or `off`. Tools that write YAML 1.1 turn these into booleans, so booleans are read as well.

@@ -13,6 +13,7 @@ mod endpoints;
 mod limits;
 mod listeners;
 mod played;
+mod rotation;
 mod routes;
 mod settings;
 mod tokens;
@@ -23,18 +24,19 @@ use schemars::{JsonSchema, generate::SchemaSettings, transform::RecursiveTransfo
 use serde::Deserialize;
 
 pub(crate) use self::{
-    access::{Caller, CallerKey, CallerTable, Secret},
+    access::{Caller, CallerKey, CallerTable, RevokeWord, Secret},
     azure::{
         AppCertificate, Cloud, CloudWord, Identity, ManagedIdentity, SdkAuth, ServicePrincipal, TokenEndpointWord,
         WorkloadIdentity, Workspace,
     },
     endpoints::{
-        Active, AuthWord, Endpoint, OnOff, Plaintext, Service, ServiceKindWord, UpstreamOptions, UpstreamProtocolWord,
-        UpstreamTls,
+        Active, AuthWord, Endpoint, OnOff, Plaintext, ReplayWord, Service, ServiceKindWord, UpstreamOptions,
+        UpstreamProtocolWord, UpstreamTls,
     },
     limits::CallLimits,
     listeners::{Admin, AdminTls, ClientAuthWord, Listener, ListenerTls, Protocol},
     played::{PlayedAuth, PlayedKind, PlayedService},
+    rotation::{PolicyWord, Probe, Rotation},
     routes::{CallerHeaderWord, Match, PathChar, Route},
     settings::{Access, Health, Level, Limits, Log, LogFormat, Readiness, ReadinessWord, Timeouts, Workers},
     tokens::{AlgorithmWord, ClaimValue, Jwt, OneOrMore, Required},
@@ -68,6 +70,9 @@ pub(crate) struct Config {
     /// `$XDG_STATE_HOME/scoregate`.
     #[schemars(length(min = 1))]
     pub(crate) state_dir: Option<String>,
+    /// `on`: this file, and every file that it names, is watched, and a change takes effect by itself. `off`: only SIGHUP and
+    /// the admin API have it read again. Default `on`.
+    pub(crate) watch: Option<OnOff>,
     /// Where traffic comes in.
     #[schemars(required, length(min = 1))]
     pub(crate) listeners: Option<List<Listener>>,

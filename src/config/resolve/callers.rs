@@ -1,11 +1,15 @@
 //! `callers`: keys become digests, each of which belongs to one caller.
 
-use std::{collections::HashMap, time::UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use super::{
     context::{Context, items, sound},
     limits, played,
     secrets::{self, Source},
+    settings::span,
     tokens,
 };
 use crate::{
@@ -18,6 +22,9 @@ use crate::{
     },
     digest::sha256,
 };
+
+/// `evict_after`, when it is not written.
+const EVICT_AFTER: Duration = Duration::from_secs(30);
 
 /// Where each digest was first seen, with the line in a file of many.
 type Seen = HashMap<[u8; 32], (KeyPath, Option<usize>)>;
@@ -38,7 +45,11 @@ pub(super) fn callers(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Caller> {
                     kind(cx, table, &path.key(name), &mut seen)
                 }
             };
-            Caller { name: name.clone(), kind, limits }
+            let evict_after = match caller {
+                raw::Caller::Table(table) => evict_after(cx, table, &path.key(name)),
+                raw::Caller::Anonymous(_) => None,
+            };
+            Caller { name: name.clone(), kind, limits, evict_after }
         })
         .collect()
 }
@@ -76,6 +87,17 @@ fn keys_of(cx: &mut Context<'_>, raw: &raw::CallerKey, path: &KeyPath, seen: &mu
         Some(written) => many(cx, raw, written, path, seen),
         None => key(cx, raw, path, seen).into_iter().collect(),
     }
+}
+
+fn evict_after(cx: &mut Context<'_>, table: &raw::CallerTable, path: &KeyPath) -> Option<Duration> {
+    let evicts = table.revoke == Some(raw::RevokeWord::Evict);
+    if table.revoke.is_some() && table.keys.is_none() {
+        cx.error(&path.key("revoke"), "a caller without `keys`", "it beside `keys`: nothing else is taken back");
+    }
+    if table.evict_after.is_some() && !evicts {
+        cx.error(&path.key("evict_after"), "it without `revoke: evict`", "both, or neither");
+    }
+    evicts.then(|| span(table.evict_after.as_ref()).unwrap_or(EVICT_AFTER))
 }
 
 fn key(cx: &mut Context<'_>, raw: &raw::CallerKey, path: &KeyPath, seen: &mut Seen) -> Option<CallerKey> {

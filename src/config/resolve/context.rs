@@ -1,6 +1,7 @@
 //! What every section needs while it is resolved: where to report, what to read from.
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
 };
@@ -25,19 +26,33 @@ pub(super) struct Context<'a> {
     folder: PathBuf,
     pub(super) env: &'a dyn Env,
     files: &'a dyn Files,
-    /// Every file that was asked for.
+    /// Every file that was asked for, in order, and once more to be found.
     read: Vec<PathBuf>,
+    known: HashSet<PathBuf>,
+    /// Where secrets of variables stand, and the variables.
+    variables: Vec<String>,
+}
+
+/// What a configuration was read from, besides its text.
+pub(super) struct Read {
+    pub(super) files: Vec<PathBuf>,
+    pub(super) variables: Vec<String>,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(tree: &'a Node, source: &Path, report: Report, env: &'a dyn Env, files: &'a dyn Files) -> Self {
         let folder = source.parent().unwrap_or(Path::new("")).to_owned();
-        Self { tree, report, folder, env, files, read: Vec::new() }
+        Self { tree, report, folder, env, files, read: Vec::new(), known: HashSet::new(), variables: Vec::new() }
     }
 
-    /// The files that were read and everything that was reported.
-    pub(super) fn finish(self) -> (Vec<PathBuf>, Report) {
-        (self.read, self.report)
+    /// What was read, and everything that was reported.
+    pub(super) fn finish(self) -> (Read, Report) {
+        (Read { files: self.read, variables: self.variables }, self.report)
+    }
+
+    /// A secret came from a variable.
+    pub(super) fn note_variable(&mut self, path: &KeyPath, name: &str) {
+        self.variables.push(format!("{path} (variable `{name}`)"));
     }
 
     /// Adds an error; the answer takes a hint.
@@ -131,7 +146,7 @@ impl<'a> Context<'a> {
     }
 
     fn note(&mut self, file: &Path) {
-        if !self.read.iter().any(|read| read == file) {
+        if self.known.insert(file.to_owned()) {
             self.read.push(file.to_owned());
         }
     }

@@ -4,16 +4,19 @@ use std::{net::IpAddr, time::Duration};
 
 use super::{
     context::{Context, items, sound},
-    secrets,
+    rotation, secrets,
     settings::span,
     tls::{self, NamedFile},
 };
 use crate::{
     azure::service::{Auth, Kind, Name},
     config::{
-        model::{Certificate, Credential, Endpoint, Service, Slot, UpstreamConnect, UpstreamProtocol, UpstreamUrl},
+        model::{
+            Certificate, Credential, Endpoint, Replay, Route, Service, Slot, Timeouts, UpstreamConnect,
+            UpstreamProtocol, UpstreamUrl,
+        },
         path::KeyPath,
-        raw::{self, Active, AuthWord, OnOff, Plaintext, ServiceKindWord, UpstreamProtocolWord},
+        raw::{self, Active, AuthWord, OnOff, Plaintext, ReplayWord, ServiceKindWord, UpstreamProtocolWord},
     },
     secret::Secret,
 };
@@ -28,20 +31,52 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 const ATTACH_HEADER: &str = "authorization";
 const ATTACH_PREFIX: &str = "Bearer ";
 
-pub(super) fn endpoints(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Endpoint> {
+pub(super) fn endpoints(
+    cx: &mut Context<'_>,
+    raw: &raw::Config,
+    routes: &[Route],
+    timeouts: &Timeouts,
+) -> Vec<Endpoint> {
     let path = KeyPath::root().key("endpoints");
-    let endpoints = raw.endpoints.iter().flatten().filter_map(|(name, raw)| Some((name, raw.as_ref()?)));
-    endpoints.map(|(name, typed)| endpoint(cx, raw, (name, typed), &path.key(name))).collect()
+    let typed = || raw.endpoints.iter().flatten().filter_map(|(name, raw)| Some((name.as_str(), raw.as_ref()?)));
+    let slowest = |name: &str, one: &raw::Endpoint| {
+        let same = typed().filter(|(_, other)| one.service.is_some() && other.service == one.service);
+        let names: Vec<&str> = same.map(|(name, _)| name).chain([name]).collect();
+        rotation::longest_request(routes, timeouts, &names)
+    };
+    let endpoints: Vec<Endpoint> =
+        typed().map(|(name, one)| endpoint(cx, raw, (name, one, slowest(name, one)), &path.key(name))).collect();
+    one_upkeep_each(cx, &endpoints, &path);
+    endpoints
+}
+
+/// Reports endpoints that are one service and would have its keys kept in different ways.
+fn one_upkeep_each(cx: &mut Context<'_>, endpoints: &[Endpoint], path: &KeyPath) {
+    let services: Vec<(&str, &Service)> =
+        endpoints.iter().filter_map(|endpoint| Some((endpoint.name.as_str(), endpoint.service.as_ref()?))).collect();
+    for (index, (name, service)) in services.iter().enumerate() {
+        let same = |(_, other): &&(&str, &Service)| other.workspace == service.workspace && other.name == service.name;
+        let Some((first, other)) = services.iter().take(index).find(same) else { continue };
+        if (service.auth, service.active, &service.upkeep) != (other.auth, other.active, &other.upkeep) {
+            let found = format!("the service of endpoint `{first}`, whose credential is kept in another way there");
+            cx.error(&path.key(name).key("service"), found, "the same settings for the same service").hint(
+                "`auth`, `active`, `look`, `listkeys_interval`, `refresh_interval` and `rotation` belong to the service",
+            );
+        }
+    }
 }
 
 fn endpoint(
     cx: &mut Context<'_>,
     whole: &raw::Config,
-    (name, raw): (&str, &raw::Endpoint),
+    (name, raw, slowest): (&str, &raw::Endpoint, Duration),
     path: &KeyPath,
 ) -> Endpoint {
     let prefix = raw.attach.as_ref().and_then(|attach| attach.prefix.as_ref());
-    let service = raw.service.as_ref().and_then(|typed| service(cx, whole, (raw, typed), path));
+    let service = raw.service.as_ref().and_then(|typed| service(cx, whole, (raw, typed, slowest), path));
+    if raw.upstreams.is_some() {
+        rotation::belongs_to_a_service(cx, raw, path);
+    }
     if raw.auth.is_some() && raw.upstreams.is_some() {
         cx.error(&path.key("auth"), "how a service of Azure's authenticates", "`service` beside it")
             .hint("to an upstream the key under `keys` is attached, or nothing");
@@ -49,11 +84,16 @@ fn endpoint(
     Endpoint {
         name: name.to_owned(),
         upstreams: upstreams(cx, raw, &path.key("upstreams")),
-        credential: if raw.service.is_some() { Credential::Awaited } else { credential(cx, raw, path) },
+        credential: if raw.service.is_some() { Credential::OfService } else { credential(cx, raw, path) },
         service,
         attach_header: attach_header(raw).to_owned(),
         attach_prefix: prefix.map_or(ATTACH_PREFIX, |prefix| &prefix.0.0).to_owned(),
         retry_unanswered: raw.retry_unanswered == Some(OnOff::On),
+        replay: match raw.replay {
+            Some(ReplayWord::Auto) | None => Replay::Auto,
+            Some(ReplayWord::On) => Replay::On,
+            Some(ReplayWord::Off) => Replay::Off,
+        },
         connect: connect(cx, raw, path),
         concurrency: raw.concurrency.unwrap_or(CONCURRENCY),
         queue: raw.queue.unwrap_or(QUEUE),
@@ -64,7 +104,7 @@ fn endpoint(
 fn service(
     cx: &mut Context<'_>,
     whole: &raw::Config,
-    (raw, typed): (&raw::Endpoint, &raw::Service),
+    (raw, typed, slowest): (&raw::Endpoint, &raw::Service, Duration),
     path: &KeyPath,
 ) -> Option<Service> {
     let workspaces = || whole.workspaces.iter().flatten().map(|(name, _)| name.as_str());
@@ -77,6 +117,7 @@ fn service(
         cx.error(&path.key("keys"), "keys beside `service`", "one of the two")
             .hint("a service's keys are asked of Azure");
     }
+    let upkeep = rotation::upkeep(cx, raw, slowest, path);
     let kind = match typed.kind? {
         ServiceKindWord::Aci => Kind::Aci,
         ServiceKindWord::Aks => Kind::Aks,
@@ -107,13 +148,15 @@ fn service(
         auth,
         active: active(raw),
         plaintext: raw.plaintext == Some(Plaintext::Allow),
+        upkeep,
     })
 }
 
-fn active(raw: &raw::Endpoint) -> Slot {
+fn active(raw: &raw::Endpoint) -> Option<Slot> {
     match raw.active {
-        Some(Active::Secondary) => Slot::Secondary,
-        Some(Active::Auto | Active::Primary) | None => Slot::Primary,
+        Some(Active::Primary) => Some(Slot::Primary),
+        Some(Active::Secondary) => Some(Slot::Secondary),
+        Some(Active::Auto) | None => None,
     }
 }
 
@@ -165,7 +208,7 @@ fn credential(cx: &mut Context<'_>, raw: &raw::Endpoint, path: &KeyPath) -> Cred
         return Credential::None;
     };
     let keys_path = path.key("keys");
-    let slot = active(raw);
+    let slot = active(raw).unwrap_or(Slot::Primary);
     let (primary, secondary) = (keys_path.key("primary"), keys_path.key("secondary"));
     match (slot, cx.is_written(&primary), cx.is_written(&secondary)) {
         (_, false, false) => {

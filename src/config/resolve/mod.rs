@@ -11,6 +11,7 @@ mod identities;
 mod limits;
 mod listeners;
 mod played;
+mod rotation;
 mod routes;
 mod secrets;
 mod settings;
@@ -32,8 +33,8 @@ use super::{
     sources::{Env, Files},
 };
 
-/// More than any configuration that a person can look after; the rest of loading takes time in proportion.
-const LARGEST: usize = 1 << 20;
+/// Room for a hundred thousand caller keys or routes; the rest of loading takes time and memory in proportion.
+const LARGEST: usize = 16 << 20;
 
 /// A configuration that can be used.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Loaded {
     pub warnings: Vec<Fault>,
     /// Every file that was read, the configuration's own first: what a watcher watches.
     pub files: Vec<PathBuf>,
+    /// Where secrets stand that come from environment variables, with the variables: those cannot change while the process runs.
+    pub variables: Vec<String>,
 }
 
 /// Reads a configuration file and everything that it names.
@@ -85,7 +88,8 @@ pub fn parse(text: &[u8], source: &Path, env: &dyn Env, files: &dyn Files) -> Re
     let config = raw.map(|raw| config(&mut cx, &raw, source));
     let (read, report) = cx.finish();
     let (config, warnings) = report.conclude(config)?;
-    Ok(Loaded { config, warnings, files: std::iter::once(source.to_owned()).chain(read).collect() })
+    let files = std::iter::once(source.to_owned()).chain(read.files).collect();
+    Ok(Loaded { config, warnings, files, variables: read.variables })
 }
 
 /// The text as a tree, or the one thing that is wrong with all of it.
@@ -125,21 +129,23 @@ fn end_of(bytes: &[u8]) -> Position {
 
 fn config(cx: &mut Context<'_>, raw: &raw::Config, source: &Path) -> Config {
     let routes = routes::routes(cx, raw);
+    let timeouts = settings::timeouts(raw);
     Config {
         source: source.to_owned(),
         workers: settings::workers(raw),
         state_dir: cx.place(raw.state_dir.as_deref(), "/var/lib/scoregate"),
+        watch: raw.watch != Some(raw::OnOff::Off),
         listeners: listeners::listeners(cx, raw, &routes),
         health: raw.health.as_ref().and_then(|health| Some(health.address.as_ref()?.0)),
         admin: listeners::admin(cx, raw),
         identities: identities::identities(cx, raw),
         workspaces: workspaces::workspaces(cx, raw),
-        endpoints: endpoints::endpoints(cx, raw),
+        endpoints: endpoints::endpoints(cx, raw, &routes, &timeouts),
         callers: callers::callers(cx, raw),
         routes,
         readiness: settings::readiness(cx, raw),
         limits: settings::limits(cx, raw),
-        timeouts: settings::timeouts(raw),
+        timeouts,
         log: settings::log(raw),
     }
 }

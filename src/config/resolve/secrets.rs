@@ -64,6 +64,7 @@ pub(super) fn from_variable(cx: &mut Context<'_>, name: &str, path: &KeyPath) ->
         cx.error(path, format!("no variable `{name}`"), "a variable that is set");
         return None;
     };
+    cx.note_variable(path, name);
     checked(cx, secret_of_text(value.into_vec()), path)
 }
 

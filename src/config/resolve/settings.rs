@@ -87,7 +87,7 @@ pub(super) fn span(span: Option<&Text<Span>>) -> Option<Duration> {
     span.map(|span| span.0.0)
 }
 
-fn pause(pause: Option<&Text<Pause>>) -> Option<Duration> {
+pub(super) fn pause(pause: Option<&Text<Pause>>) -> Option<Duration> {
     pause.map(|pause| pause.0.0)
 }
 

@@ -22,7 +22,10 @@ use super::{
     model::{ListenAddress, UpstreamUrl},
     units::{Daily, Digest, Frequency, Pause, Size, Span, Timestamp},
 };
-use crate::san::SanPattern;
+use crate::{
+    rotation::schedule::{Window, WindowError},
+    san::SanPattern,
+};
 
 /// A scalar that is more than any text.
 pub(crate) trait Syntax: Sized {
@@ -124,6 +127,7 @@ const CHECKS: &[Check] = &[
     check::<Pause>(),
     check::<Frequency>(),
     check::<Daily>(),
+    check::<Window>(),
 ];
 
 /// A name of client certificates.
@@ -134,6 +138,16 @@ impl Syntax for SanPattern {
     fn parse(text: &str) -> Result<Self, Complaint> {
         Self::parse(text)
             .ok_or_else(|| Complaint::hint("`*` stands for a whole label or segment, never in a trust domain"))
+    }
+}
+
+/// When rotations begin.
+impl Syntax for Window {
+    const FORMAT: &'static str = "window";
+    const EXPECTED: &'static str = "times of the week such as `Sun 02:00-04:00 UTC`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        text.parse().map_err(|why: WindowError| Complaint::hint(why.to_string()))
     }
 }
 

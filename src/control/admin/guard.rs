@@ -22,6 +22,8 @@ use super::{failure::Failure, token::Token};
 pub(super) struct Gate {
     /// `None`: no token could be found or made, so what needs one cannot be had here.
     pub(super) token: Option<Token>,
+    /// Whether TLS is spoken.
+    pub(super) tls: bool,
     /// Whether only this machine can connect; then `/status` and its like are open.
     pub(super) loopback: bool,
     /// Names on the certificate: ours, by the word of whoever signed it. Lower case.
@@ -112,7 +114,12 @@ mod tests {
     use super::*;
 
     fn gate() -> Gate {
-        Gate { token: None, loopback: false, names: vec!["gate.example.com".into(), "*.gates.example.com".into()] }
+        Gate {
+            token: None,
+            tls: true,
+            loopback: false,
+            names: vec!["gate.example.com".into(), "*.gates.example.com".into()],
+        }
     }
 
     fn owned(host: &str, local: &str) -> bool {

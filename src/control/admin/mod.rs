@@ -10,6 +10,7 @@ use std::{pin::Pin, sync::Arc};
 mod connection;
 mod failure;
 mod guard;
+mod keys;
 pub mod places;
 pub mod report;
 mod routes;
@@ -27,6 +28,9 @@ use super::played::{
 };
 use report::{ReadyReport, ReloadError, ReloadReport, Status};
 
+use super::desk::{Granted, Run, Wish};
+use crate::rotation::refusal::Refusal;
+
 /// What the admin side asks of the rest of the process.
 pub trait Operations: Send + Sync + 'static {
     /// Whether requests can be served, and which endpoints are why not.
@@ -43,6 +47,8 @@ pub trait Operations: Send + Sync + 'static {
     /// handed a value no longer active is without a response head. The future is dropped when its asker goes away;
     /// a reload that has begun must go on then.
     fn reload(&self, drained: bool) -> BoxFuture<'static, Result<ReloadReport, ReloadError>>;
+    /// Asks the driver of an endpoint's service for a change of its keys.
+    fn change_keys<'a>(&'a self, endpoint: &'a str, wish: Wish, run: Run) -> BoxFuture<'a, Result<Granted, Refusal>>;
     /// Begins to drain, as SIGTERM does. Returns at once.
     fn drain(&self);
     /// Answers a manager of a service that is played, at the paths of the model management service.

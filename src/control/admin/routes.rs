@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, RawQuery, Request, State, rejection::JsonRejection},
     http::{HeaderValue, StatusCode, header},
     middleware::{from_fn_with_state, map_response},
@@ -19,7 +19,8 @@ use super::{
     SharedOperations,
     failure::{self, Failure},
     guard::{self, Gate},
-    report::{EndpointKeys, LogLevel, ReloadErrorKind},
+    keys::{self as changes, Way},
+    report::{EndpointKeys, EndpointStatus, LogLevel, ReloadErrorKind},
 };
 use crate::{
     control::played::{NotChanged, manage::Asked, owner::Order},
@@ -41,17 +42,18 @@ pub(super) fn health(operations: SharedOperations) -> Router {
 
 /// For whoever may open the socket's file: everything.
 pub(super) fn socket(operations: SharedOperations) -> Router {
-    finish(open().merge(guarded()).merge(owned()), operations)
+    finish(open().merge(guarded()).merge(owned()).layer(Extension(Way::Private)), operations)
 }
 
 /// For whoever can connect: everything with the token, some without on loopback, nothing for a page in a browser.
 pub(super) fn tcp(operations: SharedOperations, gate: Gate) -> Router {
+    let way = if gate.tls { Way::Private } else { Way::Open };
     let gate = Arc::new(gate);
     let token = from_fn_with_state(gate.clone(), guard::require_token);
     let open = if gate.loopback { open() } else { open().route_layer(token.clone()) };
     // A manager's own token is what counts there.
     let all = open.merge(guarded().route_layer(token)).merge(management());
-    finish(all.layer(from_fn_with_state(gate, guard::refuse_foreign_pages)), operations)
+    finish(all.layer(Extension(way)).layer(from_fn_with_state(gate, guard::refuse_foreign_pages)), operations)
 }
 
 fn finish(routes: Router<SharedOperations>, operations: SharedOperations) -> Router {
@@ -74,6 +76,11 @@ fn guarded() -> Router<SharedOperations> {
     let quick = Router::new()
         .route("/config", get(config))
         .route("/endpoints/{endpoint}/keys", get(keys))
+        .route("/endpoints/{endpoint}/regen_key", post(changes::regen_key))
+        .route("/endpoints/{endpoint}/rollback", post(changes::rollback))
+        .route("/endpoints/{endpoint}/freeze", post(changes::freeze))
+        .route("/endpoints/{endpoint}/unfreeze", post(changes::unfreeze))
+        .route("/operations/{id}", get(changes::operation))
         .route("/drain", post(drain))
         .route("/log-level", put(set_log_level))
         .route_layer(time_out(REQUEST_TIMEOUT));
@@ -181,14 +188,11 @@ async fn keys(State(operations): State<SharedOperations>, Path(name): Path<Strin
     let status = operations.status();
     match status.endpoints.into_iter().find(|endpoint| endpoint.name == name) {
         Some(endpoint) => {
-            let report = EndpointKeys { endpoint: name, generation: status.generation, slots: endpoint.slots };
+            let EndpointStatus { slots, service, .. } = endpoint;
+            let report = EndpointKeys { endpoint: name, generation: status.generation, slots, service };
             Ok(Json(report).into_response())
         }
-        None => Err(Failure::new(
-            StatusCode::NOT_FOUND,
-            "no_endpoint",
-            "the configuration has no endpoint of this name: `scoregate status` lists them",
-        )),
+        None => Err(changes::no_endpoint()),
     }
 }
 

@@ -111,7 +111,7 @@ async fn tcp(
     let names = admin.tls.iter().flat_map(|tls| &tls.certificates).flat_map(|one| one.names.clone()).collect();
     let (listener, address) = bind(address, "admin.address").await?;
     let token = find_token(admin, address, state_dirs);
-    let router = routes::tcp(operations, Gate { token, loopback, names });
+    let router = routes::tcp(operations, Gate { token, tls: admin.tls.is_some(), loopback, names });
     Ok(TcpSide { listener: Listener::Tcp(listener, acceptor), address, router })
 }
 

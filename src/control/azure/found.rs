@@ -9,8 +9,9 @@ use crate::{
         service::{Auth, ControlPlane},
         url::Url,
     },
-    clock::Clock,
-    config::model::{Credential, Service, Token, UpstreamUrl},
+    clock::{Clock, Moment},
+    config::model::{Service, Slot, UpstreamUrl},
+    secret::Secret,
 };
 
 /// A service that was found.
@@ -26,6 +27,29 @@ pub struct Found {
     pub token: Option<TokenTimes>,
 }
 
+/// What a service lets us in with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing.
+    Open,
+    /// Its two keys.
+    Keys {
+        /// Slot Primary.
+        primary: Secret,
+        /// Slot Secondary.
+        secondary: Secret,
+        /// Which is attached first.
+        active: Slot,
+    },
+    /// A token.
+    Token {
+        /// The token itself.
+        value: Secret,
+        /// It is attached no longer than until then, by the gate's clock.
+        until: Moment,
+    },
+}
+
 /// How long a token is good for, and after what time it should be renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenTimes {
@@ -35,16 +59,18 @@ pub struct TokenTimes {
     pub refresh_in: Duration,
 }
 
-/// A token that is due and cannot be had newer is asked for again no oftener.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-
-impl TokenTimes {
-    /// The pause until it should be renewed. One that came due already, as when an older one is all there is, is looked at again
-    /// while half of its life is left.
-    pub(super) fn look_again(self) -> Duration {
-        let pause = if self.refresh_in.is_zero() { (self.good_for / 2).min(LOOK_EVERY) } else { self.refresh_in };
-        pause.max(Duration::from_secs(1))
-    }
+/// Finds out where a service scores and how it lets us in.
+///
+/// # Errors
+/// What is missing.
+pub(super) async fn locate(
+    plane: &dyn ControlPlane,
+    service: &Service,
+    calls: &mut Calls,
+) -> Result<(UpstreamUrl, Auth), Error> {
+    let description = plane.describe(calls).await?;
+    let (scoring, auth) = description.usable(&service.name, service.auth)?;
+    Ok((upstream(service, &scoring, auth)?, auth))
 }
 
 /// Finds a service and reads what it wants.
@@ -57,22 +83,17 @@ pub async fn find(
     clock: &Clock,
     calls: &mut Calls,
 ) -> Result<Found, Error> {
-    let description = plane.describe(calls).await?;
-    let (scoring, auth) = description.usable(&service.name, service.auth)?;
-    let upstream = upstream(service, &scoring, auth)?;
+    let (upstream, auth) = locate(plane, service, calls).await?;
     let (credential, token) = match auth {
-        Auth::Open => (Credential::None, None),
+        Auth::Open => (Credential::Open, None),
         Auth::Key => {
             let keys = plane.list_keys(calls).await?;
-            let credential = Credential::Keys {
-                primary: Some(keys.primary),
-                secondary: Some(keys.secondary),
-                active: service.active,
-            };
+            let active = service.active.unwrap_or(Slot::Primary);
+            let credential = Credential::Keys { primary: keys.primary, secondary: keys.secondary, active };
             (credential, None)
         }
         Auth::Token | Auth::Entra => {
-            let token = plane.token(auth, calls).await?;
+            let token = plane.token(auth, None, calls).await?;
             let now_unix = clock.unix_seconds();
             let times = TokenTimes { good_for: token.good_for(now_unix), refresh_in: token.refresh_in(now_unix) };
             if times.good_for.is_zero() {
@@ -80,8 +101,8 @@ pub async fn find(
                 let error = Error::unusable(doing, "the token that was fetched has expired by this machine's clock");
                 return Err(error.advise("set the clock: it differs by more than ten minutes from Azure's"));
             }
-            let token = Token { value: token.value, expires: clock.now() + times.good_for };
-            (Credential::Token(token), Some(times))
+            let until = clock.now() + times.good_for;
+            (Credential::Token { value: token.value, until }, Some(times))
         }
     };
     Ok(Found { upstream, auth, credential, token })
@@ -109,17 +130,8 @@ mod tests {
     use super::*;
     use crate::{
         azure::service::{Kind, Name},
-        config::model::Slot,
+        config::model::Upkeep,
     };
-
-    #[test]
-    fn a_token_that_is_due_is_not_asked_for_all_the_time() {
-        let pause = |good_for, refresh_in| {
-            let seconds = Duration::from_secs;
-            TokenTimes { good_for: seconds(good_for), refresh_in: seconds(refresh_in) }.look_again().as_secs()
-        };
-        assert_eq!((pause(3600, 1800), pause(3600, 0), pause(20, 0), pause(1, 0)), (1800, 30, 10, 1));
-    }
 
     #[test]
     fn no_credential_goes_in_plain_text_unasked() {
@@ -127,8 +139,9 @@ mod tests {
             workspace: "w".into(),
             name: Name { name: "x".into(), kind: Kind::Aks },
             auth: None,
-            active: Slot::Primary,
+            active: None,
             plaintext,
+            upkeep: Upkeep::default(),
         };
         let url = |text| Url::parse(text).unwrap();
         let plain = url("http://10.0.0.7:80/api/v1/service/x/score");

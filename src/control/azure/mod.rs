@@ -1,146 +1,162 @@
-//! Endpoints that are services of Azure's: found, read once, published; and looked at again with each reload.
+//! Endpoints that are services of Azure's: found, and given what their requests need, for as long as they are configured.
 //!
-//! `run` starts [`attend`] and lives no longer than it. Each service has a task of its own, so that one endpoint's trouble delays no
-//! other's. What a task learns reaches the data plane through [`Gate::publish_found`] and in no other way. The renewal of
-//! tokens before they are due, healing and rotation take the place of `Attendance`'s inside later; the seam is
-//! [`Connect`] on the one side and [`Gate`] on the other.
+//! `run` starts [`attend`] and lives no longer than it. Each service has a task of its own, whatever the number of endpoints that it is,
+//! so that one service's trouble delays no other's; the task survives every reload that keeps the service. It looks for the service
+//! (`seat`) and then drives its credential (`driver`). What it learns reaches the data plane through [`Gate::publish_found`] and
+//! [`Gate::attach`] and in no other way; what the data plane sees comes back as reports. The seams are [`Connect`] on the one side and
+//! [`Gate`] on the other.
 
 mod backoff;
 mod clients;
+mod driver;
 mod found;
+mod probe;
+mod seat;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::bail;
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
-use self::backoff::Backoff;
+pub(in crate::control) use self::probe::Front;
+use self::seat::{End, Order, Seat, Subject};
 pub use self::{
     clients::{Clients, Connect},
-    found::{Found, TokenTimes, find, upstream},
+    found::{Credential, Found, find, upstream},
 };
-use super::gate::Gate;
+use super::{desk::Handle, gate::Gate, journals::Journals};
 use crate::{
-    azure::{calls::Calls, service::ControlPlane},
-    clock::{Clock, Moment},
-    config::model::{Credential, Service},
-    random,
+    azure::{service::Name, workspace::Place},
+    config::model::Config,
+    ids::EndpointId,
+    proxy::credential::Report,
 };
+
+/// What makes a service the same one after a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    place: Place,
+    name: Name,
+}
+
+/// A service that is looked after.
+struct Attended {
+    orders: mpsc::UnboundedSender<Order>,
+    handle: Handle,
+}
 
 /// Looks after every service, until the gate ends.
 ///
 /// # Errors
-/// Where a task ended, which must live as long as its endpoint.
-pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect) -> anyhow::Result<()> {
+/// Where a task ended, which must live as long as its service.
+pub async fn attend(gate: Arc<Gate>, mut azure: impl Connect, journals: Journals) -> anyhow::Result<()> {
+    let mut reports = gate.take_reports();
     let mut tasks = JoinSet::new();
+    let mut attended: HashMap<Key, Attended> = HashMap::new();
     loop {
         let config = gate.in_force();
-        for endpoint in &config.endpoints {
-            let Some(service) = &endpoint.service else { continue };
-            let Some(plane) = azure.connect(&config, service) else { continue };
-            let attendance = Attendance {
-                endpoint: endpoint.name.clone(),
-                service: service.clone(),
-                plane,
-                expires: match &endpoint.credential {
-                    Credential::Token(token) => Some(token.expires),
-                    Credential::None | Credential::Awaited | Credential::Keys { .. } => None,
-                },
-            };
-            tasks.spawn(attendance.go_on(Arc::clone(&gate)));
-        }
+        let services = services(&config, &mut azure);
         azure.forget_all_but(&config);
+        for (key, known) in &attended {
+            if !services.iter().any(|(wanted, _)| wanted == key) {
+                // It ends by itself, at once or when its rotation has.
+                let _ended = known.orders.send(Order::Removed);
+            }
+        }
+        let mut handles = HashMap::new();
+        let mut ways: HashMap<EndpointId, mpsc::UnboundedSender<Order>> = HashMap::new();
+        for (key, subject) in services {
+            let names: Vec<String> = subject.endpoints.iter().map(|(name, _)| name.clone()).collect();
+            let renewed = attended.get(&key).map(|known| known.orders.send(Order::Renewed(subject.clone())));
+            if !matches!(renewed, Some(Ok(()))) {
+                let (known, seat) = seat(&gate, &journals, subject);
+                attended.insert(key.clone(), known);
+                tasks.spawn(look_after(seat, key.clone()));
+            }
+            let Some(known) = attended.get(&key) else { continue };
+            for name in names {
+                if let Some(id) = gate.endpoint_id(&name).await {
+                    ways.insert(id, known.orders.clone());
+                }
+                handles.insert(name, known.handle.clone());
+            }
+        }
+        gate.desk().seat(handles);
         loop {
             tokio::select! {
                 () = gate.config_changed.notified() => break,
+                report = hear(&mut reports) => {
+                    let (Report::Rejected { endpoint, .. } | Report::Accepted { endpoint, .. } | Report::Exhausted { endpoint, .. }) = report;
+                    if let Some(orders) = ways.get(&endpoint) {
+                        let _ended = orders.send(Order::Report(report));
+                    }
+                }
                 Some(ended) = tasks.join_next() => match ended {
+                    Ok(key) => {
+                        // It may have been put back while it ended: then it begins anew.
+                        if attended.get(&key).is_some_and(|known| known.orders.is_closed()) {
+                            attended.remove(&key);
+                        }
+                        break;
+                    }
                     Err(error) if error.is_cancelled() => {}
                     Err(error) => bail!("the task that looks after a service ended: {error}"),
-                    Ok(never) => match never {},
                 },
             }
         }
-        // Whoever reloads has changed or mended something, here or at Azure: everything is looked at anew, and what was known is
-        // served meanwhile.
-        tasks.abort_all();
     }
 }
 
-/// One service, looked after.
-struct Attendance {
-    endpoint: String,
-    service: Service,
-    plane: Arc<dyn ControlPlane>,
-    /// When what is published must no longer be attached, whoever published it.
-    expires: Option<Moment>,
-}
-
-impl Attendance {
-    /// Finds the service, publishes what was found, and begins again when its token is due; for ever.
-    async fn go_on(self, gate: Arc<Gate>) -> std::convert::Infallible {
-        let Self { endpoint, service, plane, mut expires } = self;
-        let clock = gate.clock().clone();
-        let mut backoff = Backoff::default();
-        loop {
-            let mut calls = Calls::default();
-            // However long it takes: a token that is still attached leaves at its very end.
-            let found = tokio::select! {
-                found = find(&*plane, &service, &clock, &mut calls) => found,
-                () = until(&clock, expires) => {
-                    gate.withhold(&endpoint, &service).await;
-                    expires = None;
-                    continue;
-                }
-            };
-            let now = clock.now();
-            let pause = match found {
-                Ok(found) => {
-                    let good_until = found.token.map(|token| now + token.good_for);
-                    let again = found.token.map(TokenTimes::look_again);
-                    tracing::info!(endpoint, service = %service.name, auth = found.auth.word(), %calls, "found");
-                    match gate.publish_found(&endpoint, &service, found).await {
-                        Ok(()) => {
-                            expires = good_until;
-                            backoff = Backoff::default();
-                            // Keys are read once: nothing is to be done until a reload.
-                            match again {
-                                Some(pause) => pause,
-                                None => std::future::pending().await,
-                            }
-                        }
-                        Err(why) => {
-                            tracing::error!(endpoint, service = %service.name, why, "what was found cannot be served");
-                            gate.note_reason(&endpoint, &service, why);
-                            backoff.next(None, dice())
-                        }
-                    }
-                }
-                Err(error) => {
-                    let pause = backoff.next(Some(&error), dice());
-                    tracing::warn!(endpoint, service = %service.name, %error, %calls, again_in = ?pause, "not found");
-                    gate.note_reason(&endpoint, &service, error.to_string());
-                    pause
-                }
-            };
-            tokio::select! {
-                () = clock.sleep(pause) => {}
-                () = until(&clock, expires) => {
-                    gate.withhold(&endpoint, &service).await;
-                    expires = None;
-                }
-            }
+/// The services of a configuration, with the endpoints that are each.
+fn services(config: &Config, azure: &mut impl Connect) -> Vec<(Key, Subject)> {
+    let mut services: Vec<(Key, Subject)> = Vec::new();
+    for endpoint in &config.endpoints {
+        let Some(service) = &endpoint.service else { continue };
+        let Some(workspace) = config.workspaces.iter().find(|workspace| workspace.name == service.workspace) else {
+            continue;
+        };
+        let key = Key { place: workspace.place.clone(), name: service.name.clone() };
+        let member = (endpoint.name.clone(), service.clone());
+        if let Some((_, subject)) = services.iter_mut().find(|(known, _)| *known == key) {
+            subject.endpoints.push(member);
+        } else if let Some(plane) = azure.connect(config, service) {
+            services.push((key, Subject { endpoints: vec![member], plane }));
         }
     }
+    services
 }
 
-/// Waits for a moment; for ever where there is none.
-async fn until(clock: &Clock, moment: Option<Moment>) {
-    match moment {
-        Some(moment) => clock.sleep(moment.since(clock.now())).await,
+fn seat(gate: &Arc<Gate>, journals: &Journals, subject: Subject) -> (Attended, Seat) {
+    let (orders, ordered) = mpsc::unbounded_channel();
+    let (requests, requested) = mpsc::unbounded_channel();
+    let (status, shown) = watch::channel(None);
+    let attended = Attended { orders, handle: Handle { requests, status: shown } };
+    let (gate, journals) = (Arc::clone(gate), journals.clone());
+    (attended, Seat { gate, journals, orders: ordered, requests: requested, status, subject })
+}
+
+/// Looks after one service until it is gone.
+async fn look_after(mut seat: Seat, key: Key) -> Key {
+    while let Some(located) = seat.find().await {
+        match Box::pin(driver::drive(&mut seat, located)).await {
+            End::Removed => break,
+            End::Changed => tracing::info!(endpoint = seat.label(), "it has become another service"),
+        }
+    }
+    driver::forget(&seat);
+    key
+}
+
+/// What the data plane says next. Never, where somebody else hears it.
+async fn hear(reports: &mut Option<mpsc::Receiver<Report>>) -> Report {
+    match reports {
+        Some(receiver) => match receiver.recv().await {
+            Some(report) => report,
+            None => std::future::pending().await,
+        },
         None => std::future::pending().await,
     }
-}
-
-fn dice() -> u64 {
-    random::bytes().map_or(0, u64::from_ne_bytes)
 }

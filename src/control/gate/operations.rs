@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{Facts, Gate};
 use crate::{
+    clock::Moment,
     config::model::{Config, Credential, Endpoint, Readiness, Slot},
     control::{
         admin::{
@@ -13,6 +14,7 @@ use crate::{
                 Status, WorkerStatus,
             },
         },
+        desk::{Granted, Run, Wish},
         fingerprint::Place,
         played::{
             NotChanged,
@@ -20,41 +22,35 @@ use crate::{
             owner::{Order, ServiceKeys},
         },
     },
-    telemetry::logs::LogControl,
+    rotation::refusal::Refusal,
+    telemetry::{logs::LogControl, metrics::Metrics},
 };
 
 impl Gate {
     fn endpoint_status(&self, config: &Config, facts: &Facts) -> Vec<EndpointStatus> {
         let now = self.shared.clock.now();
         let status = |endpoint: &Endpoint| {
-            let slots = match &endpoint.credential {
-                Credential::None | Credential::Awaited => Vec::new(),
-                Credential::Keys { .. } | Credential::Token(_) => [
-                    (Place::Slot(Slot::Primary), "primary"),
-                    (Place::Slot(Slot::Secondary), "secondary"),
-                    (Place::Token, "token"),
-                ]
-                .into_iter()
-                .filter_map(|(place, name)| {
-                    let seen = facts.fingerprints.of(&endpoint.name, place)?;
-                    Some(SlotStatus {
-                        slot: name.to_owned(),
-                        active: match (&endpoint.credential, place) {
-                            (Credential::Keys { active, .. }, Place::Slot(slot)) => *active == slot,
-                            _ => true,
-                        },
-                        fingerprint: Some(seen.text.clone()),
-                        age_seconds: now.since(seen.since).as_secs(),
-                        generation: seen.generation,
-                    })
+            let places = [
+                (Place::Slot(Slot::Primary), "primary"),
+                (Place::Slot(Slot::Secondary), "secondary"),
+                (Place::Token, "token"),
+            ];
+            let slots = places.into_iter().filter_map(|(place, name)| {
+                let seen = facts.fingerprints.of(&endpoint.name, place)?;
+                Some(SlotStatus {
+                    slot: name.to_owned(),
+                    active: facts.is_active(endpoint, place),
+                    fingerprint: Some(seen.digest.fingerprint()),
+                    age_seconds: now.since(seen.since).as_secs(),
+                    generation: seen.generation,
                 })
-                .collect(),
-            };
+            });
+            let slots = slots.collect();
             let in_flight = self.shared.metrics.in_flight.with_label_values(&[&endpoint.name]).get();
             EndpointStatus {
                 name: endpoint.name.clone(),
-                ready: endpoint.is_ready(),
-                reason: reason(endpoint, facts),
+                ready: facts.is_ready(endpoint, now),
+                reason: reason(endpoint, facts, now),
                 upstreams: endpoint
                     .upstreams
                     .iter()
@@ -63,6 +59,7 @@ impl Gate {
                     })
                     .collect(),
                 slots,
+                service: self.desk().status(&endpoint.name),
                 in_flight: u64::try_from(in_flight).unwrap_or(0),
             }
         };
@@ -70,10 +67,41 @@ impl Gate {
     }
 }
 
+impl Facts {
+    /// How old the values are that are attached.
+    fn tell_ages(&self, metrics: &Metrics, now: Moment) {
+        metrics.credential_age.reset();
+        for endpoint in &self.config.endpoints {
+            for place in [Place::Slot(Slot::Primary), Place::Slot(Slot::Secondary), Place::Token] {
+                if let Some(seen) = self.fingerprints.of(&endpoint.name, place) {
+                    let slot = match place {
+                        Place::Slot(slot) => slot.label(),
+                        Place::Token => "token",
+                    };
+                    let age = now.since(seen.since).as_secs_f64();
+                    metrics.credential_age.with_label_values(&[&endpoint.name, slot]).set(age);
+                }
+            }
+        }
+    }
+
+    /// Whether new requests get what stands there.
+    fn is_active(&self, endpoint: &Endpoint, place: Place) -> bool {
+        match (&endpoint.credential, place) {
+            (Credential::Keys { active, .. }, Place::Slot(slot)) => *active == slot,
+            (Credential::OfService, Place::Slot(slot)) => self.attached.get(&endpoint.name).is_some_and(|attach| {
+                attach.values().iter().any(|value| value.slot == Some(slot) && attach.is_active(value.id))
+            }),
+            _ => true,
+        }
+    }
+}
+
 impl Operations for Arc<Gate> {
     fn ready(&self) -> ReadyReport {
         let draining = self.shared.snapshots.draining();
-        let config = self.in_force();
+        let facts = self.facts();
+        let (config, now) = (Arc::clone(&facts.config), self.shared.clock.now());
         let asked = |name: &String| match &config.readiness {
             Readiness::All | Readiness::Any => true,
             Readiness::Named(names) => names.contains(name),
@@ -81,7 +109,7 @@ impl Operations for Arc<Gate> {
         let endpoints = config.endpoints.iter().filter(|endpoint| asked(&endpoint.name));
         let endpoints: Vec<EndpointReady> = endpoints
             .map(|endpoint| {
-                let ready = endpoint.is_ready();
+                let ready = facts.is_ready(endpoint, now);
                 // Whoever may ask this need not know whom we ask at Azure: `status` and the log say more.
                 let reason = (!ready).then(|| "its service or its credential is not known yet".to_owned());
                 EndpointReady { name: endpoint.name.clone(), ready, reason }
@@ -139,6 +167,7 @@ impl Operations for Arc<Gate> {
 
     fn metrics(&self) -> String {
         let metrics = &self.shared.metrics;
+        self.facts().tell_ages(metrics, self.shared.clock.now());
         if let Ok(mut publisher) = self.publisher.try_lock() {
             metrics.snapshots_live.set(i64::try_from(publisher.live()).unwrap_or(i64::MAX));
         }
@@ -154,6 +183,10 @@ impl Operations for Arc<Gate> {
     fn reload(&self, drained: bool) -> BoxFuture<'static, Result<ReloadReport, ReloadError>> {
         let gate = Self::clone(self);
         Box::pin(async move { Gate::reload(&gate, drained).await })
+    }
+
+    fn change_keys<'a>(&'a self, endpoint: &'a str, wish: Wish, run: Run) -> BoxFuture<'a, Result<Granted, Refusal>> {
+        Box::pin(self.desk().ask(endpoint, wish, run))
     }
 
     fn drain(&self) {
@@ -175,7 +208,7 @@ impl Operations for Arc<Gate> {
     }
 }
 
-fn reason(endpoint: &Endpoint, facts: &Facts) -> Option<String> {
-    let unready = !endpoint.is_ready();
+fn reason(endpoint: &Endpoint, facts: &Facts, now: Moment) -> Option<String> {
+    let unready = !facts.is_ready(endpoint, now);
     unready.then(|| facts.reasons.get(&endpoint.name).cloned().unwrap_or_else(|| "it is being looked for".to_owned()))
 }

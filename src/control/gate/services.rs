@@ -2,18 +2,29 @@
 //!
 //! Called by `control::azure`, and by a reload, which carries over what is still true.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
 
 use super::Gate;
 use crate::{
     clock::Clock,
-    config::model::{Config, Credential, Endpoint, Service, Slot},
+    config::model::{Config, Endpoint, Service, UpstreamUrl},
     control::{
-        azure::Found,
+        attach::{Attach, Attached},
         publish::{self, Publisher},
         threads::SEEN_PATIENCE,
     },
+    ids::EndpointId,
+    proxy::{credential::Report, endpoint::Stale, worker::Drain},
 };
+
+/// A drain that takes longer is asked about again, so that a worker's answer cannot be missed for ever.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why endpoints are not ready, by name.
 pub(super) type Reasons = HashMap<String, String>;
@@ -25,37 +36,66 @@ impl Gate {
         &self.shared.clock
     }
 
-    /// Serves what was found of a service, unless a reload has changed the endpoint meanwhile.
+    /// Serves a service where it was found, unless a reload has changed the endpoint meanwhile.
     ///
     /// # Errors
     /// Where it cannot be served; what is in force stays.
-    pub async fn publish_found(&self, endpoint: &str, service: &Service, found: Found) -> Result<(), String> {
-        let Found { upstream, credential, .. } = found;
+    pub async fn publish_found(&self, endpoint: &str, service: &Service, upstream: UpstreamUrl) -> Result<(), String> {
         let upstreams = vec![upstream];
-        let same = |endpoint: &Endpoint| endpoint.upstreams == upstreams && endpoint.credential == credential;
-        if !self.in_force().endpoints.iter().any(|one| one.name == endpoint && same(one)) {
-            self.change(endpoint, service, |endpoint| {
-                endpoint.upstreams = upstreams;
-                endpoint.credential = credential;
-            })
-            .await?;
+        let config = self.in_force();
+        if !config.endpoints.iter().any(|one| one.name == endpoint && one.upstreams == upstreams) {
+            self.change(endpoint, service, |endpoint| endpoint.upstreams = upstreams).await?;
         }
         self.facts().reasons.remove(endpoint);
         Ok(())
     }
 
-    /// Attaches nothing any more: what was attached is no longer good.
-    pub async fn withhold(&self, endpoint: &str, service: &Service) {
-        tracing::warn!(endpoint, "its token has expired and there is no newer one: requests are refused");
-        if let Err(why) = self.change(endpoint, service, |endpoint| endpoint.credential = Credential::Awaited).await {
-            tracing::error!(endpoint, why, "an expired token could not be taken out of use");
+    /// Attaches this to requests of an endpoint from now on, unless a reload has changed it meanwhile. Every worker has it, or takes it up
+    /// before its next request, when this returns.
+    ///
+    /// # Errors
+    /// Where it cannot be attached; what is in force stays.
+    pub async fn attach(&self, endpoint: &str, service: &Service, attach: Attach) -> Result<(), String> {
+        {
+            let mut publisher = self.publisher.lock().await;
+            let config = self.in_force();
+            let Some(endpoint) = of(&config, endpoint, service) else { return Ok(()) };
+            publisher.attach(endpoint, &attach).map_err(|error| format!("{error:#}"))?;
+            let mut facts = self.facts();
+            facts.attached.insert(endpoint.name.clone(), attach);
+            facts.note_fingerprints(self.shared.clock.now());
         }
+        publish::wake(&self.workers);
+        Ok(())
+    }
+
+    /// Returns once every worker holds what was attached last, and no request that was handed a value which that does not name is
+    /// without a response head; never where one does not end.
+    pub async fn await_drained(&self, endpoint: &str) {
+        let (id, generation) = {
+            let publisher = self.publisher.lock().await;
+            (publisher.endpoint_id(endpoint), self.shared.snapshots.load().generation)
+        };
+        let drain = Drain { endpoint: id, stale: Stale::NotNamed };
+        while publish::await_drained(&self.workers, drain, generation, DRAIN_PATIENCE).await.is_err() {
+            tracing::debug!(endpoint, "requests with an earlier value are still without an answer");
+        }
+    }
+
+    /// The identity that workers report an endpoint by.
+    pub async fn endpoint_id(&self, endpoint: &str) -> Option<EndpointId> {
+        self.publisher.lock().await.endpoint_id(endpoint)
+    }
+
+    /// What workers say of credentials. Only the first who asks gets it.
+    pub fn take_reports(&self) -> Option<mpsc::Receiver<Report>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Remembers why an endpoint is not ready.
     pub fn note_reason(&self, endpoint: &str, service: &Service, why: String) {
         let mut facts = self.facts();
-        if is_of(&facts.config, endpoint, service) {
+        if of(&facts.config, endpoint, service).is_some() {
             facts.reasons.insert(endpoint.to_owned(), why);
         }
     }
@@ -84,50 +124,40 @@ impl Gate {
     }
 
     fn serve(&self, publisher: &mut Publisher, config: Config) -> Result<u64, String> {
-        let generation = publisher.publish(&config).map_err(|error| format!("{error:#}"))?;
-        {
-            let mut facts = self.facts();
-            facts.fingerprints.note(&config, self.shared.clock.now());
-            facts.config = Arc::new(config);
-        }
+        let attached = self.facts().attached.clone();
+        let generation = publisher.publish(&config, &attached).map_err(|error| format!("{error:#}"))?;
+        self.facts().config = Arc::new(config);
         self.follow_names();
         Ok(generation)
     }
 }
 
-fn is_of(config: &Config, name: &str, service: &Service) -> bool {
-    config.endpoints.iter().any(|endpoint| endpoint.name == name && endpoint.service.as_ref() == Some(service))
+fn of<'c>(config: &'c Config, name: &str, service: &Service) -> Option<&'c Endpoint> {
+    config.endpoints.iter().find(|endpoint| endpoint.name == name && endpoint.service.as_ref() == Some(service))
 }
 
-/// Fills in what is known of services that a new configuration still means: a reload leaves them ready. Which key is attached may
-/// change without asking Azure.
-pub(super) fn carry_over(before: &Config, after: &mut Config) {
+/// Fills in what is known of services that a new configuration still means, and lets go of the rest: a reload leaves them ready.
+pub(super) fn carry_over(before: &Config, after: &mut Config, attached: &Attached) -> Attached {
     let place = |config: &Config, service: &Service| {
         let workspace = config.workspaces.iter().find(|workspace| workspace.name == service.workspace);
         workspace.map(|workspace| workspace.place.clone())
     };
-    let mut known: HashMap<String, Endpoint> = HashMap::new();
-    for new in &after.endpoints {
+    let mut kept: Vec<(usize, Vec<UpstreamUrl>)> = Vec::new();
+    for (at, new) in after.endpoints.iter().enumerate() {
         let Some(service) = &new.service else { continue };
         let same = before.endpoints.iter().find(|old| {
             let Some(was) = old.service.as_ref().filter(|_| old.name == new.name) else { return false };
-            let same = Service { active: service.active, ..was.clone() } == *service;
-            same && place(before, was) == place(after, service)
+            was.is_like(service) && place(before, was) == place(after, service)
         });
-        if let Some(same) = same {
-            known.insert(new.name.clone(), same.clone());
+        kept.extend(same.map(|same| (at, same.upstreams.clone())));
+    }
+    let mut carried = Attached::new();
+    for (at, upstreams) in kept {
+        let Some(endpoint) = after.endpoints.get_mut(at) else { continue };
+        endpoint.upstreams = upstreams;
+        if let Some(known) = attached.get(&endpoint.name) {
+            carried.insert(endpoint.name.clone(), known.clone());
         }
     }
-    for endpoint in &mut after.endpoints {
-        let Some(known) = known.remove(&endpoint.name) else { continue };
-        endpoint.upstreams = known.upstreams;
-        endpoint.credential = with_active(known.credential, endpoint.service.as_ref().map(|service| service.active));
-    }
-}
-
-fn with_active(credential: Credential, slot: Option<Slot>) -> Credential {
-    match (credential, slot) {
-        (Credential::Keys { primary, secondary, .. }, Some(active)) => Credential::Keys { primary, secondary, active },
-        (credential, _) => credential,
-    }
+    carried
 }

@@ -4,10 +4,13 @@ use axum::{body::Body, response::Response};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Asked, Holder, PROVIDER, act, errors::ControlError, nothing_here, only, only_get};
+use super::{Asked, Holder, PROVIDER, act, errors::ControlError, may, nothing_here, only, only_get};
 use crate::{
     mock_azure::{
-        state::service::{Action, Operation, Outcome},
+        state::{
+            role,
+            service::{Action, Operation, Outcome},
+        },
         wire::{self, with},
         world::Deployed,
     },
@@ -19,7 +22,10 @@ const RETRY_AFTER: &str = "1";
 
 pub(super) fn route(asked: &Asked<'_>, holder: &Holder, rest: &[&str]) -> Result<Response, ControlError> {
     match rest {
-        [] => only_get(asked).map(|()| list(asked)),
+        [] => {
+            may(holder, role::ONLINE)?;
+            only_get(asked).map(|()| list(asked))
+        }
         [name] => {
             only_get(asked)?;
             let endpoint = find(asked, name)?;

@@ -23,8 +23,8 @@ use self::errors::{ControlError, Shape};
 use super::{
     mms,
     state::{
-        directory::Role,
         faults::Target,
+        role::{self, Role},
         service::{Action, Service},
     },
     wire::{self, Form, with, with_faults},
@@ -154,7 +154,6 @@ fn route(asked: &Asked<'_>, lower: &[&str]) -> Result<Response, ControlError> {
     let holder = bearer::check(asked)?;
     if let ["modelmanagement", "v1.0", rest @ ..] = lower {
         let rest = in_workspace(asked, rest)?;
-        may(&holder, Role::Reader, "workspaces/services/read")?;
         return mms::route(asked, &holder, rest);
     }
     check_api_version(&asked.query)?;
@@ -196,13 +195,19 @@ fn route(asked: &Asked<'_>, lower: &[&str]) -> Result<Response, ControlError> {
         }
         _ => {
             let rest = in_workspace(asked, lower)?;
-            may(&holder, Role::Reader, "workspaces/read")?;
             match rest {
-                [] => only_get(asked).map(|()| workspace::get(asked)),
+                [] => {
+                    may(&holder, role::WORKSPACE)?;
+                    only_get(asked).map(|()| workspace::get(asked))
+                }
                 ["onlineendpoints", rest @ ..] => endpoints::route(asked, &holder, rest),
-                ["computes", name] => only_get(asked).and_then(|()| workspace::compute(asked, name)),
+                ["computes", name] => {
+                    may(&holder, role::COMPUTE)?;
+                    only_get(asked).and_then(|()| workspace::compute(asked, name))
+                }
                 ["providers", "microsoft.authorization", "permissions"] => {
-                    only_get(asked).map(|()| workspace::permissions(&holder))
+                    may(&holder, role::PERMISSIONS)?;
+                    only_get(asked).map(|()| workspace::permissions(asked, &holder))
                 }
                 _ => Err(nothing_here()),
             }
@@ -281,20 +286,13 @@ fn in_workspace<'a, 'b>(asked: &Asked<'_>, lower: &'a [&'b str]) -> Result<&'a [
     Err(ControlError::new(StatusCode::NOT_FOUND, "ResourceNotFound", &text))
 }
 
-/// Whether a role is enough. `action` is told to a person.
-pub(super) fn may(holder: &Holder, needs: Role, action: &str) -> Result<(), ControlError> {
-    let enough = match (holder.role, needs) {
-        (Role::Contributor, _) | (Role::Reader, Role::Reader | Role::None) | (Role::None, Role::None) => true,
-        (Role::Reader, Role::Contributor) | (Role::None, Role::Reader | Role::Contributor) => false,
-    };
-    if enough { Ok(()) } else { Err(denied(holder, action)) }
+/// Whether the caller's role has an action.
+pub(super) fn may(holder: &Holder, action: &str) -> Result<(), ControlError> {
+    if holder.role.permits(action) { Ok(()) } else { Err(denied(holder, action)) }
 }
 
 fn denied(holder: &Holder, action: &str) -> ControlError {
-    let text = format!(
-        "The client '{}' does not have authorization to perform action '{PROVIDER}/{action}'.",
-        holder.client_id
-    );
+    let text = format!("The client '{}' does not have authorization to perform action '{action}'.", holder.client_id);
     ControlError::new(StatusCode::FORBIDDEN, "AuthorizationFailed", &text)
 }
 
@@ -306,24 +304,13 @@ pub(super) fn act<T>(
     action: Action,
     work: impl FnOnce(&mut Service, &super::state::Tick) -> Result<T, ControlError>,
 ) -> Result<T, ControlError> {
-    let (needs, word) = match action {
-        Action::Read => (Role::Reader, "read"),
-        Action::Listkeys => (Role::Contributor, "listKeys/action"),
-        Action::Regeneratekeys => (Role::Contributor, "regenerateKeys/action"),
-        Action::Token => (Role::Contributor, "token/action"),
-        Action::Score => (Role::Contributor, "score/action"),
-    };
-    let kind = match deployed.lock().setup.kind {
-        crate::service_auth::ServiceKind::Online => "onlineEndpoints",
-        crate::service_auth::ServiceKind::Aci | crate::service_auth::ServiceKind::Aks => "services",
-    };
-    let named = format!("workspaces/{kind}/{word}");
-    may(holder, needs, &named)?;
     let tick =
         asked.world.tick().map_err(|_no_randomness| ControlError::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
     let mut service = deployed.lock();
+    let needed = role::needed(service.setup.kind, action);
+    may(holder, needed)?;
     if service.denies(action) {
-        return Err(denied(holder, &named));
+        return Err(denied(holder, needed));
     }
     service.settle(&tick);
     work(&mut service, &tick)

@@ -6,7 +6,13 @@ use serde_json::{Value, json};
 
 use super::{Asked, Holder, errors::ControlError};
 use crate::{
-    mock_azure::{state::directory::Role, wire},
+    mock_azure::{
+        state::{
+            role::{WORKSPACE, needed},
+            service::Action,
+        },
+        wire,
+    },
     telemetry::utc::Utc,
 };
 
@@ -47,7 +53,7 @@ pub(super) fn resource_group(asked: &Asked<'_>) -> Response {
 
 pub(super) fn list(asked: &Asked<'_>, holder: &Holder) -> Response {
     // A list shows what the caller may read, and nothing is no error.
-    let seen = if holder.role == Role::None { vec![] } else { vec![workspace(asked)] };
+    let seen = if holder.role.permits(WORKSPACE) { vec![workspace(asked)] } else { vec![] };
     wire::ok(&json!({ "value": seen }))
 }
 
@@ -92,14 +98,14 @@ pub(super) fn compute(asked: &Asked<'_>, name: &str) -> Result<Response, Control
     })))
 }
 
-/// What the caller may do at the workspace, as its role adds up.
-pub(super) fn permissions(holder: &Holder) -> Response {
-    let actions = match holder.role {
-        Role::Contributor => json!(["*"]),
-        Role::Reader => json!(["*/read"]),
-        Role::None => json!([]),
-    };
-    wire::ok(&json!({ "value": [{ "actions": actions, "notActions": [], "dataActions": [], "notDataActions": [] }] }))
+/// What the caller may do at the workspace: its role, but for what a service was told to deny.
+pub(super) fn permissions(asked: &Asked<'_>, holder: &Holder) -> Response {
+    let denied = asked.world.services().flat_map(|deployed| {
+        let service = deployed.lock();
+        let needed = |action: &Action| needed(service.setup.kind, *action);
+        service.knobs.deny.iter().map(needed).collect::<Vec<_>>()
+    });
+    wire::ok(&json!({ "value": [holder.role.clone().without(denied)] }))
 }
 
 /// Services of a region by name: azureml-core demands six of them.

@@ -7,8 +7,11 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    arm::{Asked, Holder, act, errors::ControlError, nothing_here, only, only_get, page},
-    state::service::{Action, Operation, Outcome},
+    arm::{Asked, Holder, act, errors::ControlError, may, nothing_here, only, only_get, page},
+    state::{
+        role,
+        service::{Action, Operation, Outcome},
+    },
     wire::{self, with},
     world::Deployed,
 };
@@ -20,14 +23,20 @@ use crate::{
 /// What follows the workspace in a path, in lower case.
 pub(super) fn route(asked: &Asked<'_>, holder: &Holder, rest: &[&str]) -> Result<Response, ControlError> {
     match rest {
-        ["services"] => only_get(asked).map(|()| list(asked)),
+        ["services"] => {
+            may(holder, role::SERVICE)?;
+            only_get(asked).map(|()| list(asked))
+        }
         ["services", name] => only_get(asked).and_then(|()| get(asked, holder, name)),
         ["services", name, "listkeys"] => only(asked, &Method::POST).and_then(|()| list_keys(asked, holder, name)),
         ["services", name, "regeneratekeys"] => {
             only(asked, &Method::POST).and_then(|()| regenerate(asked, holder, name))
         }
         ["services", name, "token"] => only(asked, &Method::POST).and_then(|()| token(asked, holder, name)),
-        ["operations", id] => only_get(asked).and_then(|()| operation(asked, id)),
+        ["operations", id] => {
+            may(holder, role::SERVICE)?;
+            only_get(asked).and_then(|()| operation(asked, id))
+        }
         _ => Err(nothing_here()),
     }
 }

@@ -2,20 +2,8 @@
 
 use subtle::ConstantTimeEq;
 
-use super::grants::Grants;
+use super::{grants::Grants, role::Role};
 use crate::{jwt::rsa::RsaPublic, mock_azure::setup::Setup, secret::Secret};
-
-/// What a principal may do in the workspace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::mock_azure) enum Role {
-    /// Everything.
-    Contributor,
-    /// Look, but neither at keys nor tokens, and not score.
-    Reader,
-    /// Nothing.
-    None,
-}
 
 /// A registered application.
 #[derive(Debug, Clone)]
@@ -157,10 +145,10 @@ impl Directory {
 
     /// The role of a principal, by its object id.
     pub(in crate::mock_azure) fn role(&self, object_id: &str) -> Role {
-        let application = self.applications.iter().find(|one| one.object_id == object_id).map(|one| one.role);
-        let user = (self.user.object_id == object_id).then_some(self.user.role);
-        let machine = (self.managed_identity.object_id == object_id).then_some(self.managed_identity.role);
-        application.or(user).or(machine).unwrap_or(Role::None)
+        let application = self.applications.iter().find(|one| one.object_id == object_id).map(|one| &one.role);
+        let user = (self.user.object_id == object_id).then_some(&self.user.role);
+        let machine = (self.managed_identity.object_id == object_id).then_some(&self.managed_identity.role);
+        application.or(user).or(machine).map_or_else(Role::none, Role::clone)
     }
 
     /// Whether this is the person.

@@ -4,6 +4,7 @@ pub(super) mod counters;
 pub(super) mod directory;
 pub(super) mod faults;
 pub(super) mod grants;
+pub(super) mod role;
 pub(super) mod service;
 
 use crate::{clock::Moment, service_auth::When};

@@ -37,4 +37,10 @@ impl KeyTable {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Whether the key of this digest still lets anybody in.
+    #[must_use]
+    pub fn holds(&self, digest: &[u8; 32], unix: u64) -> bool {
+        self.0.get(digest).is_some_and(|grant| grant.expires > unix)
+    }
 }

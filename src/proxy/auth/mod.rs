@@ -241,7 +241,7 @@ impl CallerPolicy {
 
     /// The one credential of the request, wherever it may stand. Two of them are refused even where only one place is read:
     /// which of them another server would take is anybody's guess.
-    fn presented<'h>(&self, survey: &Survey<'h>) -> Result<Option<&'h [u8]>, Reject> {
+    pub(super) fn presented<'h>(&self, survey: &Survey<'h>) -> Result<Option<&'h [u8]>, Reject> {
         let mut found = None;
         for (place, field) in [
             (CredentialHeader::Authorization, survey.authorization),

@@ -32,10 +32,11 @@ fn snapshot() -> Snapshot {
         keys: Arc::new(keys.into_iter().collect()),
         callers: [entry("anyone", Proof::Anonymous), entry("a", Proof::Keys), entry("b", Proof::Keys)].into(),
         grounds: Arc::default(),
+        evictions: [].into(),
         endpoints: Box::default(),
         listeners: [].into(),
         stripped: [].into(),
-        limits: Limits { head: 0, fields: 0, h2_streams: 0 },
+        limits: Limits { head: 0, fields: 0, h2_streams: 0, token_waiters: 0 },
         timeouts: Timeouts {
             tls_handshake: second,
             request_head: second,

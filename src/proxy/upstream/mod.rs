@@ -15,11 +15,14 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue};
 use rustls_pki_types::ServerName;
 use tokio::sync::Semaphore;
 
-use crate::ids::{BackendId, EndpointId, ValueId};
+use super::credential::{Attachment, Trials};
+use crate::{
+    ids::{BackendId, EndpointId},
+    rotation::ladder::Replay,
+};
 
 /// A scoring service.
 #[derive(Debug, Clone)]
@@ -30,10 +33,12 @@ pub struct Endpoint {
     pub name: Box<str>,
     /// Where it is; empty until the control plane knows.
     pub upstreams: Box<[Upstream]>,
-    /// What is attached; `None` where nothing is to be.
-    pub credential: Option<Credential>,
-    /// There should be a credential and is none: only what goes without one is sent.
-    pub withheld: bool,
+    /// What is attached.
+    pub attachment: Attachment,
+    /// Whether a request is sent again after a 401 about that.
+    pub replay: Replay,
+    /// What a locked service can spare; shared by all workers. Survives reloads.
+    pub trials: Arc<Trials>,
     /// Send again what a reused HTTP/1.1 connection lost with no byte of answer, POST too.
     pub retry_unanswered: bool,
     /// Places for requests in flight, shared by all workers. Survives reloads that keep the numbers.
@@ -51,17 +56,6 @@ pub struct Upstream {
 
 /// Addresses of an upstream.
 pub type Addresses = Option<Arc<[SocketAddr]>>;
-
-/// A finished header that authenticates to the service.
-#[derive(Debug, Clone)]
-pub struct Credential {
-    /// The field name.
-    pub header: HeaderName,
-    /// The field value, marked sensitive.
-    pub value: HeaderValue,
-    /// Which value this is, for counting requests by it.
-    pub id: ValueId,
-}
 
 /// One upstream of an endpoint, with everything that decides which connections are interchangeable.
 #[derive(Debug)]

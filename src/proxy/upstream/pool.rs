@@ -90,6 +90,14 @@ pub struct H1 {
     _open: Open,
 }
 
+impl H1 {
+    /// Whether it can carry another request, once the answer was read to its end.
+    fn can_go_on(&self) -> bool {
+        let link = &self.link;
+        self.keeps && !link.write_failed() && !link.is_uploading() && !link.has_ahead() && !link.saw_eof()
+    }
+}
+
 impl Drop for H1 {
     /// What still sends a request of which nobody wants the answer must not go on.
     fn drop(&mut self) {
@@ -157,6 +165,8 @@ pub struct Wish {
     pub fresh: bool,
     /// HTTP/1.1, whatever else could be negotiated.
     pub h1: bool,
+    /// To this address, and no other.
+    pub address: Option<SocketAddr>,
 }
 
 /// Why a request over HTTP/2 got no answer.
@@ -223,6 +233,13 @@ impl LocalBackend {
         }
     }
 
+    async fn candidates(&self, wish: Wish) -> Vec<SocketAddr> {
+        match wish.address {
+            Some(address) => vec![address],
+            None => self.whereabouts().await,
+        }
+    }
+
     /// Requests of this worker in flight to it.
     pub const fn load(&self) -> usize {
         self.in_flight.get()
@@ -280,7 +297,11 @@ impl LocalBackend {
     fn take(self: &Rc<Self>, now: Moment, wish: Wish) -> Option<Lease> {
         {
             let mut idle = self.idle.borrow_mut();
-            while let Some(h1) = idle.pop() {
+            let next = |idle: &mut Vec<Box<H1>>| match wish.address {
+                None => idle.pop(),
+                Some(address) => idle.iter().rposition(|h1| h1.address == address).map(|at| idle.swap_remove(at)),
+            };
+            while let Some(h1) = next(&mut idle) {
                 if self.is_silent(&h1) && now.since(h1.born) < self.backend.max_age {
                     drop(idle);
                     return Some(self.lease(Lent::H1(Some(h1)), true));
@@ -293,6 +314,7 @@ impl LocalBackend {
         let multiplexed = self.multiplexed.borrow();
         let usable = |h2: &&Rc<H2>| {
             self.leads_to(h2.address)
+                && wish.address.is_none_or(|address| address == h2.address)
                 && h2.sender.is_ready()
                 && h2.streams.get() < h2.allowed.get().min(MAX_STREAMS)
                 && now.since(h2.born) < self.backend.max_age
@@ -321,7 +343,7 @@ impl LocalBackend {
         let decides = self.backend.protocol != Protocol::H1 && self.speaks_h2.get() != Some(false) && !wish.h1;
         let _turn = decides.then(|| Turn::take(self));
         let connected =
-            connect::connect(&self.backend, self.whereabouts(), worker, wish.h1).await.map_err(|error| {
+            connect::connect(&self.backend, self.candidates(wish), worker, wish.h1).await.map_err(|error| {
                 tracing::warn!(upstream = %self.backend.authority, error = %error, "cannot connect to an upstream");
                 self.failures.set(self.failures.get() + 1);
                 Reject::UpstreamUnreachable
@@ -487,6 +509,30 @@ impl Lease {
         &self.pool
     }
 
+    /// Where the connection leads.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.connection {
+            Lent::H1(h1) => h1.as_ref().map(|h1| h1.address),
+            Lent::H2(h2) => Some(h2.address),
+        }
+    }
+
+    /// The answer was read to its end, and another request is to go over the same connection. Whether it can.
+    pub fn renew(&mut self) -> bool {
+        self.reused = true;
+        match &self.connection {
+            Lent::H1(h1) => h1.as_ref().is_some_and(|h1| h1.can_go_on()),
+            Lent::H2(_) => true,
+        }
+    }
+
+    /// Nothing was written there after all.
+    pub fn put_memory_back(&mut self, memory: Vec<u8>) {
+        if let Lent::H1(Some(h1)) = &mut self.connection {
+            h1.memory = memory;
+        }
+    }
+
     /// Where the head of a request is to be written; None where the connection is HTTP/2.
     pub fn take_memory(&mut self) -> Option<Vec<u8>> {
         match &mut self.connection {
@@ -540,8 +586,7 @@ impl Lease {
         match &mut self.connection {
             Lent::H1(lent) => {
                 let Some(h1) = lent.take() else { return };
-                let link = &h1.link;
-                if h1.keeps && !link.write_failed() && !link.is_uploading() && !link.has_ahead() && !link.saw_eof() {
+                if h1.can_go_on() {
                     self.pool.keep(h1, now);
                 }
             }

@@ -54,6 +54,8 @@ class Gate:
         # As a service manager hands them over: sockets by name, and more variables.
         self.handed = {}
         self.variables = {}
+        # What the command is run by.
+        self.wrapped = []
 
     # ---- its life ----
 
@@ -64,8 +66,9 @@ class Gate:
         self.addresses = {
             one["name"]: self.port_of(one["address"]) for one in self.status()["listeners"]
         }
-        self.health = self.port_of(re.search(r'"address":"([^"]+)","message":"health"|"health".*?"address":"([^"]+)"',
-                                             self.stderr()).group(0))
+        # The last: it may have been started before.
+        *_, health = re.finditer(r'"address":"([^"]+)","message":"health"|"health".*?"address":"([^"]+)"', self.stderr())
+        self.health = self.port_of(health.group(0))
         return self
 
     def launch(self):
@@ -79,6 +82,7 @@ class Gate:
 
     def as_handed(self, arguments):
         """The command, with the sockets from descriptor 3 on and the variables of sd_listen_fds(3)."""
+        arguments = [*self.wrapped, *arguments]
         if not self.handed:
             return arguments
         # Out of each other's way first.
@@ -177,6 +181,10 @@ class Gate:
 
     # ---- what it takes ----
 
+    def post(self, path):
+        """POST to the admin socket, without the cost of a process: status and body."""
+        return ask(str(self.folder / "admin.sock"), path, "POST")
+
     def memory(self, field):
         """`VmRSS` or `VmHWM`, in bytes."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -193,8 +201,8 @@ class Gate:
         return found and int(found.group(1))
 
 
-def ask(address, path):
-    """GET over TCP or a Unix socket: status and body; None where nobody listens."""
+def ask(address, path, method="GET"):
+    """Over TCP or a Unix socket: status and body; None where nobody listens."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family) as sock:
         sock.settimeout(30)
@@ -202,7 +210,7 @@ def ask(address, path):
             sock.connect(address)
         except (ConnectionRefusedError, FileNotFoundError):
             return None
-        sock.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+        sock.sendall(f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
         answer = b""
         while piece := sock.recv(65536):
             answer += piece

@@ -18,15 +18,21 @@ class Pki:
     def __init__(self, folder):
         folder = Path(folder)
         self.ca, self.cert, self.key = folder / "ca.pem", folder / "tls.crt", folder / "tls.key"
-        ca_key = ec.generate_private_key(ec.SECP256R1())
-        ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-        ca = self.sign(ca_name, ca_key.public_key(), ca_name, ca_key, authority=True)
+        self.ca_key = ec.generate_private_key(ec.SECP256R1())
+        self.ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+        ca = self.sign(self.ca_name, self.ca_key.public_key(), self.ca_name, self.ca_key, authority=True)
+        self.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+        cert, key = self.issue()
+        self.cert.write_bytes(cert)
+        self.key.touch(mode=0o600)
+        self.key.write_bytes(key)
+
+    def issue(self):
+        """Another certificate for `localhost`, with a key of its own: both in PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-        cert = self.sign(name, key.public_key(), ca_name, ca_key, authority=False)
-        self.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-        self.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-        self.write_key(self.key, key)
+        cert = self.sign(name, key.public_key(), self.ca_name, self.ca_key, authority=False)
+        return cert.public_bytes(serialization.Encoding.PEM), self.pem(key)
 
     @staticmethod
     def sign(name, public_key, issuer, issuer_key, authority):
@@ -43,10 +49,14 @@ class Pki:
         return builder.sign(issuer_key, hashes.SHA256())
 
     @staticmethod
-    def write_key(path, key):
+    def pem(key):
+        return key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+    @classmethod
+    def write_key(cls, path, key):
         path.touch(mode=0o600)
-        path.write_bytes(key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        path.write_bytes(cls.pem(key))
 
     def listener_tls(self):
         """The `tls` section of a listener."""

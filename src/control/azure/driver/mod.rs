@@ -1,0 +1,69 @@
+//! Drivers: they do what the pure machines of [`crate::rotation`] say, and tell them what came of it.
+//!
+//! `keys` drives a service with two keys, `tokens` one with tokens, `open` one that wants nothing. Each runs in the task of its service;
+//! calls to Azure, probes and the disk have tasks of their own with a deadline, so that a driver always answers at once. Nothing is
+//! decided here that `rotation` decides.
+
+mod calls;
+mod keys;
+mod tell;
+mod timetable;
+mod tokens;
+mod values;
+
+use super::seat::{End, Located, Order, Seat};
+use crate::{
+    azure::service::Auth,
+    control::{attach::Attach, desk::Request},
+    rotation::refusal::Refusal,
+};
+
+/// Drives a service until it is gone or has become another one.
+pub(super) async fn drive(seat: &mut Seat, located: Located) -> End {
+    match (located.auth, &located.id) {
+        (Auth::Open, _) => open(seat).await,
+        (Auth::Token | Auth::Entra, _) => Box::pin(tokens::drive(seat, located)).await,
+        (Auth::Key, Some(_)) => Box::pin(keys::drive(seat, located)).await,
+        (Auth::Key, None) => End::Changed,
+    }
+}
+
+/// A service that lets everybody in: attached nothing, and looked at again with each reload.
+async fn open(seat: &mut Seat) -> End {
+    loop {
+        if let Err(why) = seat.attach(&Attach::Nothing).await {
+            tracing::error!(endpoint = seat.label(), why, "an open service cannot be served");
+        }
+        tell::open(seat);
+        loop {
+            tokio::select! {
+                order = seat.orders.recv() => match order {
+                    Some(Order::Renewed(subject)) => {
+                        seat.subject = subject;
+                        break;
+                    }
+                    Some(Order::Report(_)) => {}
+                    Some(Order::Removed) | None => return End::Removed,
+                },
+                Some(request) = seat.requests.recv() => no_keys(request),
+            }
+        }
+        match seat.find().await {
+            None => return End::Removed,
+            Some(found) if found.auth != Auth::Open => return End::Changed,
+            Some(_) => {}
+        }
+    }
+}
+
+/// What a service without keys answers to who wants one changed.
+fn no_keys(request: Request) {
+    let _nobody_waits = request.answer.send(Err(Refusal::NoKeys));
+}
+
+/// The endpoints of a service are gone: what is counted of them would say what was.
+pub(super) fn forget(seat: &Seat) {
+    for (name, _) in &seat.subject.endpoints {
+        tell::forget(&seat.gate, name);
+    }
+}

@@ -1,0 +1,1 @@
+"""The corpora, a file or several per class. Each module has `CASES`."""

@@ -1,0 +1,1 @@
+"""The wire, the recording upstream and the judge."""

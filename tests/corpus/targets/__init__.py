@@ -1,0 +1,1 @@
+"""What is put to the test: scoregate, the peers, and a plain byte relay that has no defence at all."""
