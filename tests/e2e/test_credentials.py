@@ -164,7 +164,7 @@ class Stubborn(Load):
 
     def __init__(self, key, port):
         super().__init__(key, "/iris/echo")
-        self.port, self.cut, self.early, self.restarting = port, 0, 0, False
+        self.port, self.cut = port, 0
 
     def go(self, connections):
         for number in range(connections):
@@ -181,11 +181,6 @@ class Stubborn(Load):
                         answer = connection.request("POST", self.path, self.headers, body)
                         if (answer.status, answer.body) == (200, body):
                             self.ok()
-                        elif self.restarting and answer.status == 503 and b"credential_unavailable" in answer.body:
-                            # Not ready yet, and says so with `Retry-After`.
-                            with self.lock:
-                                self.early += 1
-                            time.sleep(0.1)
                         else:
                             self.fail(f"{name}: request {count}: {answer.status} {answer.body[:200]!r}")
             except (http1.Closed, ConnectionError):
@@ -218,13 +213,11 @@ def test_a_process_that_is_killed_leaves_nothing_undone(step, tmp_path, gate, ca
 
             until(has_come, f"it comes to {step}", patience=60)
             at = rotation_of(running)["step"]
-            load.restarting = True
             running.signal(signal.SIGKILL)
             running.wait()
             (running.folder / "admin.sock").unlink(missing_ok=True)
             running.start()
             until(lambda: running.probe("/readyz")[0] == 200, "it is ready again")
-            load.restarting = False
             until(lambda: is_settled(running) and rotation_of(running)["step"] == "idle", "Idle in the end", patience=90)
             went_on = load.answered
             until(lambda: load.answered > went_on + 20, "load goes on")
@@ -237,7 +230,7 @@ def test_a_process_that_is_killed_leaves_nothing_undone(step, tmp_path, gate, ca
         assert not asked or operation["state"] == "done", operation
         assert running.metric("scoregate_invariant_violations_total") == 0
         show(f"killed at {at}: {'brought to its end' if asked else 'as if nobody had asked'}; {load.answered} answered, {load.cut} cut "
-             f"off, {load.early} came before it was ready, {len(load.failures)} failed")
+             f"off by the kill, {len(load.failures)} failed")
 
 
 def test_a_process_that_is_told_to_end_leaves_a_journal_that_the_next_one_takes_up(tmp_path, gate, caller_key):
