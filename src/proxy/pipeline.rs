@@ -18,9 +18,14 @@ use super::{
     limit,
     reject::Reject,
     respond::{Manner, respond},
+    trail,
+    view::{EndpointView, View},
     worker::Worker,
 };
-use crate::snapshot::{Access, Snapshot};
+use crate::{
+    clock::Tick,
+    snapshot::{Access, Snapshot},
+};
 
 /// Answers a request: by its upstream, or by ourselves. Never fails: every failure is an answer.
 pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &RequestHead, body: CallerBody) -> Outcome {
@@ -30,6 +35,18 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     body.begin(head.version, &survey);
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
+    judge(worker, connection, (head, &survey), body, exchange, (view, tick)).await
+}
+
+/// Judges a request by a view, and does what comes of it.
+async fn judge(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    (head, survey): (&RequestHead, &Survey<'_>),
+    body: CallerBody,
+    exchange: Watched,
+    (view, tick): (Rc<View>, Tick),
+) -> Outcome {
     let manner = |allow| Manner { grpc: survey.is_grpc(), is_head: head.method == Method::HEAD, allow, limited: None };
 
     let listener = view.snapshot.listeners.iter().position(|listener| listener.id == connection.listener);
@@ -40,7 +57,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
             worker.count_limit("memory");
             Err(Reject::Overloaded.into())
         }
-        Some(policy) => decide(&view.snapshot, policy, head, &survey, &connection.peer, worker.tokens(), tick),
+        Some(policy) => decide(&view.snapshot, policy, head, survey, &connection.peer, worker.tokens(), tick),
         None => Err(Reject::Draining.into()),
     };
     let route = match &decision {
@@ -63,6 +80,18 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     }
 
     match decision {
+        // Where it is, hence what its path is there, is not known yet: judged anew once it is.
+        Ok(plan) if view.endpoint(plan.forward.endpoint).is_some_and(EndpointView::is_nowhere) => {
+            let id = view.endpoint(plan.forward.endpoint).map(|endpoint| endpoint.local.id());
+            exchange.0.limit_request(plan.forward.timeout);
+            match trail::await_service(&exchange.0, id).await {
+                Ok(()) => {
+                    let now = (worker.view(), worker.tick());
+                    Box::pin(judge(worker, connection, (head, survey), body, exchange, now)).await
+                }
+                Err(reject) => refuse(reject, None, manner(None), exchange),
+            }
+        }
         Ok(plan) => {
             match limit::admit(&view.snapshot, &plan, tick) {
                 Ok(held) => drop(exchange.0.held.replace(held)),
@@ -73,12 +102,12 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
                 }
             }
             exchange.0.limit_request(plan.forward.timeout);
-            if let Some(claim) = Claim::of(&view.snapshot, plan.caller, plan.forward, &survey, connection) {
+            if let Some(claim) = Claim::of(&view.snapshot, plan.caller, plan.forward, survey, connection) {
                 // A new exchange has none.
                 let _ = exchange.0.claim.set(claim);
             }
             let trusted = policy.is_some_and(|policy| policy.trusts(connection.remote.get()));
-            let forwarding = Forwarding { view: &view, plan, head, survey: &survey, trusted };
+            let forwarding = Forwarding { view: &view, plan, head, survey, trusted };
             match forwarding.run(&exchange.0, body).await {
                 Ok(reached) => reached.outcome(exchange),
                 Err(reject) => refuse(reject, None, manner(None), exchange),

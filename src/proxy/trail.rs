@@ -3,7 +3,7 @@
 //! Used by `forward`. The decision itself is the pure `rotation::ladder`; here it meets a request, its worker, and the offer that is in
 //! force now. Nothing here runs for a request whose first answer is no 401, but for choosing a value.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use http::StatusCode;
 
@@ -13,8 +13,10 @@ use super::{
     head::ResponseHead,
     reject::Reject,
     view::EndpointView,
+    worker::TokenWaiter,
 };
 use crate::{
+    clock::Moment,
     ids::{EndpointId, Generation, ValueId},
     rotation::{
         ladder::{self, AnswerBegun, Blame, Next, READ_PATIENCE, Replay, Situation, Tried},
@@ -198,6 +200,48 @@ fn why_not(refused: &Tried<ValueId>, situation: Situation, offered: &LocalOffer)
     }
 }
 
+/// Waits until it is known where a service is, where that is being found out for the first time. A process that was just started answers
+/// what it is asked, instead of refusing until it is ready.
+///
+/// # Errors
+/// `credential_unavailable`, and the exchange's own end.
+pub async fn await_service(exchange: &Exchange, id: Option<EndpointId>) -> Result<(), Reject> {
+    let id = id.ok_or(Reject::CredentialUnavailable)?;
+    let mut waiting = None;
+    loop {
+        let change = exchange.worker.changed();
+        let mut changed = std::pin::pin!(change.notified());
+        changed.as_mut().enable();
+        let view = exchange.worker.view();
+        let endpoint = view.endpoint_by_id(id).ok_or(Reject::CredentialUnavailable)?;
+        if !endpoint.is_nowhere() {
+            return Ok(());
+        }
+        if !matches!(endpoint.attachment, LocalAttachment::Awaited) {
+            return Err(Reject::CredentialUnavailable);
+        }
+        drop(view);
+        wait(exchange, &mut waiting, changed).await?;
+    }
+}
+
+/// A place among those who wait, and since when.
+type Waiting = Option<(TokenWaiter, Moment)>;
+
+/// Waits for a change, as long as a request waits for what it needs to be sent at all.
+async fn wait(exchange: &Exchange, waiting: &mut Waiting, change: impl Future<Output = ()>) -> Result<(), Reject> {
+    let now = exchange.worker.now();
+    let (_place, since) = match waiting {
+        Some(waiting) => waiting,
+        None => waiting.insert((exchange.worker.wait_for_token()?, now)),
+    };
+    let left = TOKEN_PATIENCE.saturating_sub(now.since(*since));
+    if left.is_zero() || exchange.within(tokio::time::timeout(left, change)).await?.is_err() {
+        return Err(Reject::CredentialUnavailable);
+    }
+    Ok(())
+}
+
 /// Waits until the endpoint has something to attach, where that is on its way. `first`: it was not sent yet, and a locked service lets
 /// through what it can spare.
 ///
@@ -222,14 +266,7 @@ pub async fn await_credential(exchange: &Exchange, id: EndpointId, first: bool) 
             (LocalAttachment::Missing, _) => return Err(Reject::CredentialUnavailable),
             (LocalAttachment::Awaited | LocalAttachment::Offered(_), None) => {}
         }
-        let (_place, since) = match &waiting {
-            Some(waiting) => waiting,
-            None => waiting.insert((worker.wait_for_token()?, now)),
-        };
-        let left = TOKEN_PATIENCE.saturating_sub(now.since(*since));
         drop(view);
-        if left.is_zero() || exchange.within(tokio::time::timeout(left, changed)).await?.is_err() {
-            return Err(Reject::CredentialUnavailable);
-        }
+        wait(exchange, &mut waiting, changed).await?;
     }
 }

@@ -140,6 +140,11 @@ impl View {
 }
 
 impl EndpointView {
+    /// Whether it is not known where it is.
+    pub fn is_nowhere(&self) -> bool {
+        self.backends.is_empty()
+    }
+
     /// What is offered, past its time or not.
     pub const fn offered(&self) -> Option<&LocalOffer> {
         match &self.attachment {

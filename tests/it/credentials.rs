@@ -358,6 +358,31 @@ async fn requests_wait_for_a_token_that_is_being_fetched() {
 }
 
 #[tokio::test]
+async fn requests_of_a_process_that_was_just_started_wait_until_it_is_known_where_the_service_is() {
+    for kind in KINDS {
+        let mut found = None;
+        let guarded = Guarded::start_with("h1", Clock::system(), |config| {
+            found = config.endpoints[0].upstreams.pop();
+        })
+        .await;
+        let address = guarded.gate.address("public");
+        let ask = || tokio::spawn(async move { Client::connect(kind, address).await.send(post("/", "1")).await });
+        let early = ask();
+        let in_flight = || guarded.gate.gate.status().workers.iter().map(|worker| worker.in_flight).sum::<u64>();
+        eventually("it waits", || in_flight() == 1).await;
+        let gate = &guarded.gate.gate;
+        gate.publish_found("iris", &guarded.service, found.clone().unwrap()).await.unwrap();
+        guarded.attach_both().await;
+        // To a service of Azure's a route's path is the scoring path, which nobody knew when the request came.
+        assert_eq!(in_time("an answer", early).await.unwrap().status(), 200, "{kind}");
+        assert_eq!(guarded.upstream.only().uri.path(), "/score");
+    }
+    let guarded = Guarded::start_with("h1", Clock::system(), |config| config.endpoints[0].upstreams.clear()).await;
+    guarded.attach(Attach::Missing).await;
+    assert_eq!(verdict(&guarded.score("1").await), (503, "credential_unavailable".to_owned()));
+}
+
+#[tokio::test]
 async fn no_more_wait_for_a_token_than_may() {
     let guarded = Guarded::start_with("h1", Clock::system(), |config| config.limits.token_waiters = 3).await;
     guarded.attach(Attach::Awaited).await;
