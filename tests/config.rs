@@ -465,3 +465,23 @@ fn a_file_of_digests_gives_each_key_its_name_and_times() {
     assert_eq!((keys[1].sha256, &keys[1].name, keys[1].expires), ([0x0b; 32], &None, None));
     assert_eq!(keys.len(), 2);
 }
+
+/// Whoever writes it in place leaves it empty for a moment, in which a reload must not take every key away.
+#[test]
+fn a_file_of_digests_that_is_empty_for_a_moment_takes_no_key_away() {
+    let text = "version: 1\nlisteners: [{ name: a, address: \"unix:/run/gate.sock\" }]\n\
+                callers: { many: { keys: [{ digests: keys.txt }] } }\nroutes: []\n";
+    let parsed = |content: &str| {
+        let mut world = World::new();
+        world.file("/etc/gate/keys.txt", content.to_owned());
+        parse(text.as_bytes(), Path::new("/etc/gate/gate.yaml"), &world, &world)
+    };
+    for empty in ["", "\n", " \r\n\n"] {
+        let faults = parsed(empty).unwrap_err().to_string();
+        assert!(faults.contains("callers.many.keys[0].digests: found an empty file"), "{faults}");
+    }
+    let CallerKind::Keys(keys) = &parsed("# nobody for now\n").unwrap().config.callers[0].kind else {
+        panic!("no keys")
+    };
+    assert!(keys.is_empty(), "a comment says that it is meant");
+}

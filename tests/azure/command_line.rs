@@ -170,10 +170,19 @@ async fn no_key_is_made_anew_while_a_gate_runs_with_that_state_directory() {
     })
     .await;
     // `status` of the gate and `keys show` without it speak of the same fingerprints.
-    let status = user.run(&["status", "--admin", "admin.sock", "-o", "json"]).await.json();
-    let of_gate = status["endpoints"].as_array().unwrap().iter().find(|one| one["name"] == "aks-key").unwrap();
+    let of_gate = in_time("the gate has the keys of what it found", async {
+        loop {
+            let status = user.run(&["status", "--admin", "admin.sock", "-o", "json"]).await.json();
+            let endpoints = status["endpoints"].as_array().unwrap();
+            let endpoint = endpoints.iter().find(|one| one["name"] == "aks-key").unwrap();
+            if let Some(fingerprint) = endpoint["slots"][0]["fingerprint"].as_str() {
+                return fingerprint.to_owned();
+            }
+        }
+    })
+    .await;
     let shown = user.run(&["keys", "show", "aks-key", "-o", "json"]).await.json();
-    assert_eq!(of_gate["slots"][0]["fingerprint"], shown["slots"][0]["fingerprint"]);
+    assert_eq!(of_gate, shown["slots"][0]["fingerprint"]);
 
     let refused = user.run(&["keys", "regen", "aks-key", "primary", "--yes"]).await;
     refused.ends(5, "nothing was touched: a scoregate runs with the state directory");

@@ -131,6 +131,11 @@ fn many(cx: &mut Context<'_>, raw: &raw::CallerKey, written: &str, path: &KeyPat
         cx.error(&at, "a file that is not UTF-8", "lines that begin with a SHA-256 digest");
         return Vec::new();
     };
+    if content.trim().is_empty() {
+        // As while somebody writes it in place: callers must not lose their keys by a reload in that moment.
+        cx.error(&at, "an empty file", "digests, or a comment where nobody is to come in by it");
+        return Vec::new();
+    }
     let (mut keys, mut faults) = (Vec::new(), 0);
     for (number, line) in (1..).zip(content.lines()) {
         let line = line.split('#').next().unwrap_or_default().trim();
