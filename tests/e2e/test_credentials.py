@@ -14,7 +14,7 @@ from harness.azure import Azure, is_settled, rotation_of
 from harness.load import Load
 from harness.until import until
 
-ROTATIONS = int(os.environ.get("SCOREGATE_ROTATIONS", 100 if os.environ.get("SCOREGATE_FULL") == "1" else 10))
+ROTATIONS = int(os.environ.get("SCOREGATE_ROTATIONS", 20 if os.environ.get("SCOREGATE_FULL") == "1" else 10))
 RELOADS = ROTATIONS
 OUTSIDE = max(1, ROTATIONS // 5)
 UPLOAD = bytes(range(256)) * (32 << 10)  # 8 MiB
