@@ -2,7 +2,7 @@
 
 import socket
 
-from ..core.answers import OK, Delivered, replies, table, upstream_says
+from ..core.answers import OK, BadGateway, Delivered, replies, table, upstream_says
 from ..core.case import Case, Outcome, demand
 from ..core.h1 import GET
 
@@ -23,8 +23,14 @@ def kept(name, section, text, *fields):
 
 
 SOUND = table("answers: passed on", [
-    status(201, b"Created"), status(400, b"Bad Request"), status(401, b"Unauthorized"), status(429, b"Too Many"),
+    status(201, b"Created"), status(400, b"Bad Request"), status(429, b"Too Many"),
     status(500, b"Internal"), status(502, b"Bad Gateway"), status(503, b"Unavailable"), status(599, b"Odd"),
+    # A field of the inference server's shows that the model ran; without it the front end speaks of the gate's own credential.
+    ("401 of the model's own passes", "RFC 9110 15", replies(b"HTTP/1.1 401 Unauthorized\r\nx-ms-run-fn-exec-ms: 1.000" + END),
+     Delivered(401)),
+    ("401 about the gate's credential does not", "threat 1", replies(
+        b"HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer\r\ncontent-length: 4\r\n\r\nEVIL"),
+     BadGateway(cut_ok=False, statuses=frozenset([503]))),
     kept("fields of the service pass", "RFC 9110 7.6", b"x-ms-request-id: 1\r\nms-azureml-model-error-statuscode: 409",
          (b"x-ms-request-id", b"1"), (b"ms-azureml-model-error-statuscode", b"409")),
     kept("a coding of the content passes", "RFC 9110 8.4", b"content-encoding: gzip\r\netag: \"a\"", (b"content-encoding",
@@ -101,7 +107,8 @@ REDIRECTS = [
         b"alt-svc: h2=\"127.0.0.1:1\"\r\ncontent-location: <PLACE>"),
     redirect("200 with words of other proxies for internal redirects", "threat redirects", b"200 OK",
              b"x-reproxy-url: <PLACE>"),
-    redirect("401 with a challenge", "RFC 9110 11.6.1", b"401 Unauthorized", b"www-authenticate: Basic realm=\"<PLACE>\""),
+    redirect("401 with a challenge", "RFC 9110 11.6.1", b"401 Unauthorized",
+        b"x-ms-run-fn-exec-ms: 1.000\r\nwww-authenticate: Basic realm=\"<PLACE>\""),
     # A challenge to the gate is not one to its client.
     redirect("407 with a challenge", "RFC 9110 11.7.1", b"407 Proxy Authentication Required",
         b"proxy-authenticate: Basic realm=\"x\"", b"proxy-authenticate"),
