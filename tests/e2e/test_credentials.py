@@ -15,8 +15,8 @@ from harness.load import Load
 from harness.until import until
 
 ROTATIONS = int(os.environ.get("SCOREGATE_ROTATIONS", 20 if os.environ.get("SCOREGATE_FULL") == "1" else 10))
-RELOADS = ROTATIONS
-OUTSIDE = max(1, ROTATIONS // 5)
+# With watched files in place of signals: as many in the full run.
+WATCHED = ROTATIONS if "SCOREGATE_ROTATIONS" in os.environ or os.environ.get("SCOREGATE_FULL") == "1" else 3
 UPLOAD = bytes(range(256)) * (32 << 10)  # 8 MiB
 # Times that a test can wait for, in the proportions of the defaults; `check` has its say about them.
 QUICK = {
@@ -82,8 +82,10 @@ class Everything(Load):
         self.ended("stopped")
 
 
-def test_nobody_notices(tmp_path, pki, gate, caller_key, show):
-    """Ten rotations (a hundred in the full run), as many reloads and a fifth as many changes by somebody else, under everything at once."""
+@pytest.mark.parametrize(("told", "rotations"), [("by signals", ROTATIONS), ("by watched files", WATCHED)])
+def test_nobody_notices(told, rotations, tmp_path, pki, gate, caller_key, show):
+    """Rotations, as many reloads, and a fifth as many changes by somebody else, under everything at once."""
+    changes = max(1, rotations // 5)
     with Azure(tmp_path / "azure") as azure:
         routes = [
             {"match": {"path_prefix": "/iris"}},
@@ -96,6 +98,7 @@ def test_nobody_notices(tmp_path, pki, gate, caller_key, show):
                 {"name": "local", "address": "127.0.0.1:0"}, {"name": "tls", "address": "127.0.0.1:0", "tls": pki.listener_tls()},
             ],
             "workers": 2,
+            "watch": "off" if told == "by signals" else "on",
             "limits": {"replay_total": "256MiB"},
             "log": {"level": "info", "access": "errors"},
         }
@@ -117,19 +120,23 @@ def test_nobody_notices(tmp_path, pki, gate, caller_key, show):
             until(lambda: running.metric("scoregate_connections") == connections, "its connections are counted")
 
             def reload(number):
+                taken = r'scoregate_config_reload_total\{result="ok"\}'
+                before = running.metric(taken)
                 running.config["limits"]["fields"] = 90 + number % 10
                 running.write()
-                running.reload()
+                if told == "by signals":
+                    running.signal(signal.SIGHUP)
+                until(lambda: running.metric(taken) == before + 1, "the reload is taken")
 
             def regenerate():
                 return running.cli("keys", "regen", "iris", "--yes", "--wait").returncode == 0
 
             lost_before = 0
-            for number in range(1, ROTATIONS + 1):
+            for number in range(1, rotations + 1):
                 began, before = time.monotonic(), load.answered
                 until(regenerate, "`min_gap` is over", patience=120)
                 reload(number)
-                outside = number * OUTSIDE // ROTATIONS != (number - 1) * OUTSIDE // ROTATIONS
+                outside = number * changes // rotations != (number - 1) * changes // rotations
                 in_rotations = len(load.lost) - lost_before
                 assert in_rotations == 0, f"rotation {number}: {load.lost[lost_before:]}"
                 if outside:
@@ -145,17 +152,17 @@ def test_nobody_notices(tmp_path, pki, gate, caller_key, show):
             assert running.metric("scoregate_connections") == connections, "no connection was lost, none was added"
         assert not load.failures, load.failures[:5]
         assert set(load.endings) == {"stopped"}, load.endings
-        assert azure.regenerated() == ROTATIONS
+        assert azure.regenerated() == rotations
         assert running.metric("scoregate_invariant_violations_total") == 0
         seen = azure.seen()["services"]["iris"]
-        assert seen["outside_regenerations"] == OUTSIDE
+        assert seen["outside_regenerations"] == changes
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(load.kinds.items()))
-        show(f"{ROTATIONS} rotations, {RELOADS} reloads, {OUTSIDE} changes by somebody else: {load.answered} requests and {kinds} over "
+        show(f"{rotations} rotations, {rotations} reloads {told}, {changes} changes by somebody else: {load.answered} requests and {kinds} over "
              f"{connections} connections; {len(load.failures)} failed, {len(load.lost)} uploads lost that were not held; the front ends "
              f"refused {seen['refused']} times, probes included")
         show("  rotation    answered    outside change    failed    uploads lost    seconds")
         for number, answered, outside, failed, lost, took in rows:
-            if number % max(1, ROTATIONS // 10) == 0:
+            if number % max(1, rotations // 10) == 0:
                 show(f"  {number:8}    {answered:8}    {'yes' if outside else '-':>14}    {failed:6}    {lost:12}    {took:7.1f}")
 
 
