@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::text::{Complaint, Syntax};
+use crate::digest::unhex;
 
 /// A time that passes, above zero.
 pub(crate) struct Span(pub(crate) Duration);
@@ -212,15 +213,7 @@ impl Syntax for Digest {
     const EXPECTED: &'static str = "a SHA-256 digest of 64 hex digits";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
-        let complaint = || Complaint::hint("`scoregate keygen` prints a key and its digest");
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(complaint());
-        }
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_not_hex| complaint())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_not_hex| complaint())?;
-        }
+        let digest = unhex(text).ok_or_else(|| Complaint::hint("`scoregate keygen` prints a key and its digest"))?;
         Ok(Self(digest))
     }
 }

@@ -211,15 +211,16 @@ impl Forwarding<'_> {
             Again::Over(lease) => return Ok(lease),
             Again::To(pool, address) => (pool, address),
         };
-        let wish = Wish {
-            address: Some(address),
-            h1: self.plan.websocket && pool.backend.protocol != Protocol::H2,
-            ..Wish::default()
-        };
+        let wish = Wish { address: Some(address), h1: self.wants_h1(&pool), ..Wish::default() };
         match exchange.within(pool.lend(&exchange.worker, wish)).await? {
             Ok(lease) => Ok(lease),
             Err(_gone) => self.connect(exchange, endpoint, Wish::default()).await,
         }
+    }
+
+    /// A WebSocket is HTTP/1.1's wherever that can be had: few servers know it over HTTP/2.
+    fn wants_h1(&self, of: &LocalBackend) -> bool {
+        self.plan.websocket && of.backend.protocol != Protocol::H2
     }
 
     /// A connection to the less loaded candidate; to the other one where that cannot be reached, since nothing was sent yet.
@@ -228,8 +229,7 @@ impl Forwarding<'_> {
         let (first, second) = (find(self.plan.candidates.0)?, find(self.plan.candidates.1)?);
         let (first, second): (&Rc<LocalBackend>, _) =
             if second.load() < first.load() { (second, first) } else { (first, second) };
-        // A WebSocket is HTTP/1.1's wherever that can be had: few servers know it over HTTP/2.
-        let wish = |of: &LocalBackend| Wish { h1: self.plan.websocket && of.backend.protocol != Protocol::H2, ..wish };
+        let wish = |of: &LocalBackend| Wish { h1: self.wants_h1(of), ..wish };
         match exchange.within(first.lend(&exchange.worker, wish(first))).await? {
             Ok(lease) => Ok(lease),
             Err(reject) if Rc::ptr_eq(first, second) => Err(reject),

@@ -8,6 +8,8 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::digest::{hex, unhex};
+
 /// The secret that makes this installation's digests its own.
 #[derive(Clone)]
 pub struct Salt(hmac::Key);
@@ -70,23 +72,6 @@ impl<'de> Deserialize<'de> for Digest {
         let bytes = unhex(&text).ok_or_else(|| serde::de::Error::custom("a digest has 64 hexadecimal digits"))?;
         Ok(Self(bytes))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS.get(usize::from(half)).copied().unwrap_or(b'0'));
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seal::{CannotOpen, SealKey, Sealed};
 use crate::{
-    digest::sha256,
+    digest::{hex, sha256, unhex},
     jwt::{decode_base64url, ed25519::Ed25519Public, encode_base64url},
     secret::Secret,
     service_auth::{KeyDigest, KeyDigests, KeyValue, Retired, Slot, TokenKeys},
@@ -254,19 +254,6 @@ fn place(service: &str, what: &str) -> String {
 #[must_use]
 pub fn file(service: &str) -> String {
     format!("service-{}.json", hex(sha256(service.as_bytes()).first_chunk::<16>().unwrap_or(&[0; 16])))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let bytes: Vec<u8> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect::<Option<_>>()?;
-    bytes.try_into().ok()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use webpki::EndEntityCert;
 
 use super::reason::Reason;
 use crate::{
-    digest::sha256,
+    digest::{hex, sha256},
     ids::ClientTrustId,
     san::{Names, SanPattern},
 };
@@ -101,13 +101,4 @@ impl PeerCertificate {
         let by_name = rules.names.iter().find_map(|pattern| pattern.matches(&self.names).cloned());
         by_name.or_else(|| rules.fingerprints.contains(&self.fingerprint).then(|| hex(&self.fingerprint).into()))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

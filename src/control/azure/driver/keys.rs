@@ -9,7 +9,7 @@ use super::{
         probe::{self, Front, Probed},
         seat::{End, Located, Order, Seat, all_attach, until},
     },
-    calls, tell,
+    DESCRIBE_AGAIN, REATTACH, calls, follow, look_again, tell,
     timetable::Timetable,
     values::Values,
 };
@@ -41,12 +41,8 @@ use crate::{
     secret::Secret,
 };
 
-/// Between two attempts to attach what could not be attached.
-const REATTACH: Duration = Duration::from_secs(1);
 /// Between two looks whether the lock of a service that another process has is free.
 const RELOCK: Duration = Duration::from_secs(30);
-/// Between two looks at what the service is, where the last one did not settle that.
-const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
 /// Between two looks whether every endpoint attaches what is to be drained for.
 const SETTLE_LOOK: Duration = Duration::from_millis(50);
 
@@ -544,9 +540,7 @@ impl<'s> Driver<'s> {
         let located = match described {
             Ok(located) => located,
             Err(error) => {
-                tracing::warn!(endpoint = self.seat.label(), %error, "it cannot be looked at again; what is known stays");
-                let pause = calls::pause(&error).unwrap_or(DESCRIBE_AGAIN);
-                self.describe_at = Some(self.seat.clock().now() + pause);
+                self.describe_at = Some(look_again(self.seat, &error));
                 return;
             }
         };
@@ -558,9 +552,7 @@ impl<'s> Driver<'s> {
             self.describe_at = Some(self.seat.clock().now() + DESCRIBE_AGAIN);
             return;
         }
-        if let Err(why) = self.seat.serve(&located.upstream).await {
-            tracing::error!(endpoint = self.seat.label(), why, "where it is now cannot be served");
-        }
+        follow(self.seat, &located).await;
     }
 
     /// Looks whether the lock is free that another process had. If so, everything begins anew from what its journal says.

@@ -11,12 +11,20 @@ mod timetable;
 mod tokens;
 mod values;
 
+use std::time::Duration;
+
 use super::seat::{End, Located, Order, Seat};
 use crate::{
-    azure::service::Auth,
+    azure::{error::Error, service::Auth},
+    clock::Moment,
     control::{attach::Attach, desk::Request},
     rotation::refusal::Refusal,
 };
+
+/// Between two attempts to attach what could not be attached.
+const REATTACH: Duration = Duration::from_secs(1);
+/// Between two looks at what the service is, where the last one did not settle that.
+const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Drives a service until it is gone or has become another one.
 pub(super) async fn drive(seat: &mut Seat, located: Located) -> End {
@@ -53,6 +61,19 @@ async fn open(seat: &mut Seat) -> End {
             Some(found) if found.auth != Auth::Open => return End::Changed,
             Some(_) => {}
         }
+    }
+}
+
+/// A service cannot be looked at again now: says so, and when to try it anew.
+fn look_again(seat: &Seat, error: &Error) -> Moment {
+    tracing::warn!(endpoint = seat.label(), %error, "it cannot be looked at again; what is known stays");
+    seat.clock().now() + calls::pause(error).unwrap_or(DESCRIBE_AGAIN)
+}
+
+/// Requests go where the service is now.
+async fn follow(seat: &Seat, located: &Located) {
+    if let Err(why) = seat.serve(&located.upstream).await {
+        tracing::error!(endpoint = seat.label(), why, "where it is now cannot be served");
     }
 }
 

@@ -1,12 +1,12 @@
 //! A service with tokens: does what [`Token`] says, and tells it what came of that.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::{
     super::seat::{End, Located, Order, Seat, until},
-    calls, no_keys, tell,
+    REATTACH, calls, follow, look_again, no_keys, tell,
 };
 use crate::{
     azure::{
@@ -23,9 +23,6 @@ use crate::{
     },
     secret::Secret,
 };
-
-/// Between two attempts to attach what could not be attached.
-const REATTACH: Duration = Duration::from_secs(1);
 
 /// Drives a service with tokens.
 pub(super) async fn drive(seat: &mut Seat, located: Located) -> End {
@@ -270,16 +267,14 @@ impl<'s> Driver<'s> {
         let located = match described {
             Ok(located) => located,
             Err(error) => {
-                tracing::warn!(endpoint = self.seat.label(), %error, "it cannot be looked at again; what is known stays");
-                let pause = calls::pause(&error).unwrap_or(Duration::from_secs(30));
-                self.describe_at = Some(self.seat.clock().now() + pause);
+                self.describe_at = Some(look_again(self.seat, &error));
                 return;
             }
         };
         if located.auth != self.auth {
             self.changed = true;
-        } else if let Err(why) = self.seat.serve(&located.upstream).await {
-            tracing::error!(endpoint = self.seat.label(), why, "where it is now cannot be served");
+        } else {
+            follow(self.seat, &located).await;
         }
     }
 }
