@@ -113,7 +113,7 @@ pub(crate) enum Active {
     Secondary,
 }
 
-/// `replay`. Tools that write YAML 1.1 turn `on` and `off` into booleans, so booleans are read as well.
+/// `replay`: as [`OnOff`], or `auto`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplayWord {
     Auto,
@@ -126,20 +126,18 @@ impl<'de> Deserialize<'de> for ReplayWord {
         #[derive(Deserialize)]
         #[serde(untagged, rename_all = "lowercase")]
         enum Written {
-            Boolean(bool),
+            Switch(OnOff),
             Word(Word),
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "lowercase")]
         enum Word {
             Auto,
-            On,
-            Off,
         }
         Ok(match Written::deserialize(deserializer)? {
             Written::Word(Word::Auto) => Self::Auto,
-            Written::Boolean(true) | Written::Word(Word::On) => Self::On,
-            Written::Boolean(false) | Written::Word(Word::Off) => Self::Off,
+            Written::Switch(OnOff::On) => Self::On,
+            Written::Switch(OnOff::Off) => Self::Off,
         })
     }
 }
