@@ -5,6 +5,8 @@
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::proxy::http1::pipe::DESCRIPTORS;
+
 /// Descriptors for everything but traffic: listeners, the admin side, files, spares.
 const RESERVE: u64 = 128;
 /// Of the rest, the part that is left for connections to upstreams: most client connections are idle.
@@ -29,7 +31,7 @@ pub fn affordable(wanted: usize) -> usize {
 fn most(limit: Option<u64>) -> usize {
     let Some(limit) = limit else { return usize::MAX };
     let rest = limit.saturating_sub(RESERVE);
-    usize::try_from(rest - rest / UPSTREAMS).unwrap_or(usize::MAX).max(1)
+    usize::try_from(rest - rest / UPSTREAMS - rest / DESCRIPTORS).unwrap_or(usize::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -40,7 +42,7 @@ mod tests {
     fn there_is_always_room_for_one_and_never_for_more_than_the_limit() {
         assert_eq!(most(None), usize::MAX);
         assert_eq!(most(Some(0)), 1);
-        assert_eq!(most(Some(1024)), 784);
+        assert_eq!(most(Some(1024)), 672);
         assert_eq!(affordable(1), 1);
     }
 }

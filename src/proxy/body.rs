@@ -19,7 +19,7 @@ use super::{
     exchange::{Exchange, Watched},
     expect::ExpectGate,
     headers::{framing, outgoing, survey::Survey},
-    http1::link::Link,
+    http1::{link::Link, pipe::Pipe},
     reject::Reject,
     upstream::pool::Lease,
     worker::Worker,
@@ -28,6 +28,8 @@ use crate::{
     clock::Moment,
     rotation::{ladder::Replay, offer::Hold},
 };
+
+const BAD_FRAMING: Reject = Reject::BadRequest("the request body is not framed as HTTP demands");
 
 /// A request's body as it comes in.
 #[derive(Debug)]
@@ -51,6 +53,14 @@ impl CallerBody {
         match self {
             Self::H1(link) => link.is_body_done(),
             Self::H2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    /// What comes next of it, where that can go through a pipe.
+    fn piped(&self) -> Option<&Link> {
+        match self {
+            Self::H1(link) if link.is_piped() => Some(link),
+            Self::H1(_) | Self::H2(_) => None,
         }
     }
 
@@ -237,6 +247,22 @@ impl Upload {
         }
     }
 
+    /// What comes next, where that can go through a pipe: nothing is held any more, and the rest is known to be no more than is accepted.
+    fn piped(&self, taken: u64) -> Option<&Link> {
+        if self.is_held() || self.returned.is_some() || self.expect.as_ref().is_some_and(|gate| !gate.is_open()) {
+            return None;
+        }
+        let link = self.incoming.as_ref()?.piped()?;
+        link.body_length().is_some_and(|left| taken + left <= self.limit).then_some(link)
+    }
+
+    /// The caller's fault: the rest of the body is not wanted.
+    fn break_off(&mut self, fault: Reject, worker: &Worker) -> BrokenOff {
+        self.fault = Some(fault);
+        self.close(worker);
+        BrokenOff
+    }
+
     fn frame(&self, at: usize) -> Option<Bytes> {
         match &self.held {
             Held::All { frames, .. } => frames.get(at).cloned(),
@@ -265,6 +291,35 @@ impl RequestBody {
     /// A sending of the exchange's upload. `length` is the content length, where known.
     pub const fn upload(exchange: Rc<Exchange>, length: Option<u64>) -> Self {
         Self::Upload { exchange, next: 0, length }
+    }
+
+    /// Whether what comes next can go through a pipe.
+    pub fn is_piped(&self) -> bool {
+        match self {
+            Self::Empty => false,
+            Self::Upload { exchange, .. } => exchange.upload.borrow().piped(exchange.sending.bytes()).is_some(),
+        }
+    }
+
+    /// Takes what comes next into an empty pipe, in place of a frame. Only where [`RequestBody::is_piped`].
+    pub fn poll_take(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<Result<usize, BrokenOff>> {
+        let Self::Upload { exchange, .. } = self else { return Poll::Ready(Err(BrokenOff)) };
+        let mut upload = exchange.upload.borrow_mut();
+        let Some(link) = upload.piped(exchange.sending.bytes()) else { return Poll::Ready(Err(BrokenOff)) };
+        let taken = link.poll_take(pipe, cx);
+        let now = exchange.worker.coarse_now();
+        let Poll::Ready(taken) = taken else {
+            exchange.sending.wait(now);
+            upload.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        Poll::Ready(match taken {
+            Ok(taken) => {
+                exchange.sending.progress(now, taken);
+                Ok(taken)
+            }
+            Err(_why) => Err(upload.break_off(BAD_FRAMING, &exchange.worker)),
+        })
     }
 }
 
@@ -323,11 +378,9 @@ impl Body for RequestBody {
                     return Poll::Ready((!kept.is_empty()).then(|| Ok(Frame::trailers(kept))));
                 }
             },
-            Some(Err(_)) => Reject::BadRequest("the request body is not framed as HTTP demands"),
+            Some(Err(_)) => BAD_FRAMING,
         };
-        upload.fault = Some(fault);
-        upload.close(&exchange.worker);
-        Poll::Ready(Some(Err(BrokenOff)))
+        Poll::Ready(Some(Err(upload.break_off(fault, &exchange.worker))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -415,6 +468,46 @@ impl ResponseBody {
         }
     }
 
+    /// Whether what comes next can go through a pipe.
+    pub fn is_piped(&self) -> bool {
+        matches!(&self.source, Source::H1 { link, lease: Some(_) } if link.is_piped())
+    }
+
+    /// Takes what comes next into an empty pipe, in place of a frame. Only where [`ResponseBody::is_piped`].
+    ///
+    /// # Errors
+    /// See [`CutOff`].
+    pub fn poll_take(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<Result<(), CutOff>> {
+        let taken = match &self.source {
+            Source::H1 { link, lease: Some(_) } if self.exchange.0.verdict().is_none() => {
+                link.poll_take(pipe, cx).map_err(|_why| CutOff)
+            }
+            _ => Poll::Ready(Err(CutOff)),
+        };
+        self.note(&taken, cx);
+        taken.map_ok(|_bytes| ())
+    }
+
+    /// Notes what a turn came to: so many bytes, the upstream's silence, or its breaking off.
+    fn note(&mut self, turn: &Poll<Result<usize, CutOff>>, cx: &Context<'_>) {
+        let exchange = &self.exchange.0;
+        let now = exchange.worker.coarse_now();
+        match turn {
+            Poll::Ready(Ok(bytes)) => {
+                exchange.awaits_caller(now, *bytes);
+                if self.is_end_stream() {
+                    self.finish();
+                }
+            }
+            Poll::Ready(Err(CutOff)) if exchange.verdict().is_none() => exchange.worker.count_cut_off(exchange),
+            Poll::Ready(Err(CutOff)) => {}
+            Poll::Pending => {
+                exchange.awaits_upstream(now);
+                exchange.remember(cx);
+            }
+        }
+    }
+
     /// The last frame was handed over.
     fn finish(&mut self) {
         if let Source::H1 { lease, .. } | Source::H2 { lease, .. } = &mut self.source
@@ -460,22 +553,13 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         let this = self.get_mut();
         let frame = this.poll_source(cx);
-        let exchange = &this.exchange.0;
-        let now = exchange.worker.coarse_now();
         match &frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                exchange.awaits_caller(now, frame.data_ref().map_or(0, Bytes::len));
-                if this.is_end_stream() {
-                    this.finish();
-                }
-            }
             Poll::Ready(None) => this.finish(),
-            Poll::Ready(Some(Err(_))) if exchange.verdict().is_none() => exchange.worker.count_cut_off(exchange),
-            Poll::Ready(Some(Err(_))) => {}
-            Poll::Pending => {
-                exchange.awaits_upstream(now);
-                exchange.remember(cx);
+            Poll::Ready(Some(Ok(frame))) => {
+                this.note(&Poll::Ready(Ok(frame.data_ref().map_or(0, Bytes::len))), cx);
             }
+            Poll::Ready(Some(Err(cut_off))) => this.note(&Poll::Ready(Err(*cut_off)), cx),
+            Poll::Pending => this.note(&Poll::Pending, cx),
         }
         frame
     }

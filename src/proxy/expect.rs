@@ -39,6 +39,11 @@ impl ExpectGate {
         }
     }
 
+    /// Whether the body may go.
+    pub const fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
     /// Ready once it is open.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         if self.open.get() {

@@ -7,11 +7,11 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -144,6 +144,53 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.poll_read_ready(cx),
             Self::Unix(socket) => socket.poll_read_ready(cx),
+        }
+    }
+
+    /// Tries a call that takes something out of the socket until it does.
+    ///
+    /// # Errors
+    /// Those of the call, but that there is nothing.
+    pub fn poll_read_with(
+        &self,
+        cx: &mut Context<'_>,
+        call: impl Fn(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_io(Interest::READABLE, &call) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Tries a call that puts something into the socket until it does.
+    ///
+    /// # Errors
+    /// Those of the call, but that there is no room.
+    pub fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        call: impl Fn(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let room = match self {
+                Self::Tcp(socket) => socket.poll_write_ready(cx),
+                Self::Unix(socket) => socket.poll_write_ready(cx),
+            };
+            ready!(room)?;
+            match self.try_io(Interest::WRITABLE, &call) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn try_io(&self, interest: Interest, call: impl Fn(BorrowedFd<'_>) -> io::Result<usize>) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.try_io(interest, || call(socket.as_fd())),
+            Self::Unix(socket) => socket.try_io(interest, || call(socket.as_fd())),
         }
     }
 

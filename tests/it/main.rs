@@ -23,6 +23,7 @@ mod leaving;
 mod limits;
 mod listeners;
 mod names;
+mod pipes;
 mod played;
 mod pools;
 mod rates;

@@ -11,6 +11,7 @@ pub mod client;
 pub mod link;
 pub mod output;
 pub mod parse;
+pub mod pipe;
 pub mod server;
 pub mod upload;
 pub mod write;

@@ -1,4 +1,5 @@
-//! What is to be written to a connection: a head, small frames copied behind it, one large frame behind those, and what ends it.
+//! What is to be written to a connection: a head, small frames copied behind it, one large frame behind those and what ends it, or
+//! a pipe with what comes next.
 
 use std::{
     io,
@@ -8,12 +9,12 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 
-use super::{link::Link, write};
+use super::{link::Link, pipe::Pipe, write};
 
 /// Up to here a frame is copied, so that one write takes head and body, or many small frames.
 const COPY: usize = 16 << 10;
 
-/// Bytes to write, in order: head, frame, tail.
+/// Bytes to write, in order: head, frame, tail; or head, pipe.
 #[derive(Debug, Default)]
 pub struct Output {
     head: Vec<u8>,
@@ -22,12 +23,14 @@ pub struct Output {
     frame: Bytes,
     /// What stands behind the frame; nothing where there is none.
     tail: Vec<u8>,
+    /// A pipe that is not empty.
+    pipe: Option<Pipe>,
 }
 
 impl Output {
     /// Begins with memory that was used before.
     pub const fn new(head: Vec<u8>) -> Self {
-        Self { head, written: 0, frame: Bytes::new(), tail: Vec::new() }
+        Self { head, written: 0, frame: Bytes::new(), tail: Vec::new(), pipe: None }
     }
 
     /// Where heads are written.
@@ -37,12 +40,12 @@ impl Output {
 
     /// Whether there is nothing to write.
     pub const fn is_empty(&self) -> bool {
-        self.written >= self.head.len() && self.frame.is_empty()
+        self.is_written() && self.pipe.is_none()
     }
 
     /// Whether another frame fits.
     pub const fn has_room(&self) -> bool {
-        self.frame.is_empty() && self.head.len() < COPY
+        self.frame.is_empty() && self.pipe.is_none() && self.head.len() < COPY
     }
 
     /// Adds a frame of a body. Only where there is room.
@@ -63,6 +66,11 @@ impl Output {
         }
     }
 
+    /// Adds what was taken into a pipe of a body of known length. Only where there is room.
+    pub fn put_pipe(&mut self, pipe: Pipe) {
+        self.pipe = Some(pipe).filter(|pipe| !pipe.is_empty());
+    }
+
     /// Ends a chunked body.
     pub fn end_chunks(&mut self, trailers: Option<&HeaderMap>) {
         write::last_chunk(self.end(), trailers);
@@ -73,9 +81,15 @@ impl Output {
     /// # Errors
     /// Those of the stream.
     pub fn poll_write(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_written() {
             let written = ready!(link.poll_write(cx, self.parts()))?;
             self.advance(written);
+        }
+        while let Some(pipe) = &mut self.pipe {
+            ready!(link.poll_give(pipe, cx))?;
+            if pipe.is_empty() {
+                self.pipe = None;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -84,6 +98,11 @@ impl Output {
     pub fn into_memory(mut self) -> Vec<u8> {
         self.head.clear();
         self.head
+    }
+
+    /// Whether all but the pipe is written.
+    const fn is_written(&self) -> bool {
+        self.written >= self.head.len() && self.frame.is_empty()
     }
 
     /// Where what comes next is added.

@@ -19,6 +19,7 @@ use super::{
     link::Link,
     output::Output,
     parse::{self, BadHead, HeadEnd},
+    pipe::Pipe,
     write::HeadWriter,
 };
 use crate::{
@@ -295,6 +296,17 @@ impl Busy<'_> {
         loop {
             let mut dry = false;
             while self.ended.is_none() && !dry && self.output.has_room() {
+                if body.is_piped()
+                    && self.link.is_plain()
+                    && let Some(mut pipe) = Pipe::open()
+                {
+                    match body.poll_take(&mut pipe, cx) {
+                        Poll::Pending => dry = true,
+                        Poll::Ready(Ok(())) => self.output.put_pipe(pipe),
+                        Poll::Ready(Err(CutOff)) => self.ended = Some(Err(Unsent::CutOff)),
+                    }
+                    continue;
+                }
                 match Pin::new(&mut *body).poll_frame(cx) {
                     Poll::Pending => dry = true,
                     Poll::Ready(frame) => self.ended = self.put(frame, chunked),

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http_body::Body;
 
-use super::{link::Link, output::Output};
+use super::{link::Link, output::Output, pipe::Pipe};
 use crate::proxy::body::RequestBody;
 
 /// How a body is framed.
@@ -103,6 +103,17 @@ impl Sending {
     /// Takes frames while there is room. Before the first write only one: it can be given back.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Broken> {
         while !self.ended && self.output.has_room() && self.first.is_none() {
+            // What is taken into a pipe cannot be given back: nothing is before the first write.
+            if !self.untouched
+                && self.body.is_piped()
+                && self.link.is_plain()
+                && let Some(mut pipe) = Pipe::open()
+            {
+                let Poll::Ready(taken) = self.body.poll_take(&mut pipe, cx) else { return Ok(Poll::Pending) };
+                self.took(taken.map_err(|_broken| Broken::Body)?)?;
+                self.output.put_pipe(pipe);
+                continue;
+            }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(None) => self.end(None)?,
@@ -118,13 +129,19 @@ impl Sending {
 
     fn put(&mut self, data: Bytes) -> Result<(), Broken> {
         if self.framing != Framing::Chunked {
-            self.left = self.left.checked_sub(data.len() as u64).ok_or(Broken::Body)?;
-            self.ended = self.left == 0;
+            self.took(data.len())?;
         }
         if self.untouched {
             self.first = Some(data.clone());
         }
         self.output.put(data, self.framing == Framing::Chunked);
+        Ok(())
+    }
+
+    /// So much of a known length was taken.
+    fn took(&mut self, length: usize) -> Result<(), Broken> {
+        self.left = self.left.checked_sub(length as u64).ok_or(Broken::Body)?;
+        self.ended = self.left == 0;
         Ok(())
     }
 
