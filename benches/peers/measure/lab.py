@@ -1,7 +1,9 @@
 """Everything a measurement stands on: a folder, certificates, cores, the upstream, and proxies that have been proved right."""
 
 import contextlib
+import json
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -9,9 +11,12 @@ from pathlib import Path
 
 from . import Refused, machine, programs, proof, proxies
 from .proxies import CONFIG, ENVOY, SCOREGATE, Setup
-from .server import Server, free_port
+from .server import Server, free_port, until
 
 MIB = 1 << 20
+# Services of the embedded Azure whose tokens are renewed, and how many seconds those live and are used.
+TOKENS = 1000
+TOKEN_LIFE = {"token_lifetime": 60, "refresh_after": 20}
 
 
 class Lab:
@@ -22,6 +27,7 @@ class Lab:
         self.proxy_core, self.other_core = machine.cores()
         self.without = {}
         self.envoy = None
+        self.azures_port_file = None
         if ENVOY in peers:
             try:
                 self.envoy = programs.install_envoy()
@@ -58,6 +64,7 @@ class Lab:
     def proved(self, name, setup):
         with proxies.make(name, self, self.place(name), setup) as proxy:
             proof.prove(self, proxy)
+            proof.tokens_are_there(proxy, setup.tokens)
             yield proxy
 
     @contextlib.contextmanager
@@ -81,6 +88,20 @@ class Lab:
         port = free_port()
         command = [self.tools / "upstream", "--listen", f"127.0.0.1:{port}", "--delay", delay, "--stall", stall, "--on", on]
         return Server("the upstream", command, folder, {self.other_core}, [port])
+
+    def azure(self):
+        """The addresses and credentials of an embedded Azure with the services of `TOKENS`, started once."""
+        if self.azures_port_file is None:
+            folder = Path(tempfile.mkdtemp(prefix="azure-", dir=self.folder))
+            service = {"kind": "aks", "auth": "token", "front_ends": 1, "behaviour": TOKEN_LIFE}
+            secret = secrets.token_urlsafe(32)
+            (folder / "fixture.json").write_text(json.dumps({
+                "application": {"client_secret": secret}, "services": {f"t{n}": service for n in range(TOKENS)}}))
+            command = [self.binary, "mock-azure", "--fixture", "fixture.json", "--port-file", "ports.json"]
+            server = self.stack.enter_context(Server("the embedded Azure", command, folder, {self.other_core}, []))
+            until((folder / "ports.json").exists, "the embedded Azure listens", server.process)
+            self.azures_port_file = json.loads((folder / "ports.json").read_text()) | {"client_secret": secret}
+        return self.azures_port_file
 
     def certificates(self):
         """An authority and a P-256 certificate of it for localhost."""

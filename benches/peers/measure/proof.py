@@ -47,6 +47,16 @@ def prove(lab, proxy):
         raise Refused(f"{proxy.name}: {refused}; it said: {proxy.said()}") from None
 
 
+def tokens_are_there(proxy, count):
+    """Every endpoint of a service with a token has one."""
+    def there():
+        told = ask(proxy.health_port, "/metrics", method="GET")[2].decode()
+        return len(re.findall(r'^scoregate_credential_expiry_timestamp_seconds\{endpoint="t\d+".*\} [1-9]', told, re.M)) >= count
+
+    if count:
+        until(there, f"{count:,} endpoints have a token; it said: {proxy.said()}", proxy.process, pause=0.2)
+
+
 def answers(proxy, port, tls):
     """The right answer, with the credential overwritten; how many requests that took."""
     status, _, body = ask(port, tls=tls)

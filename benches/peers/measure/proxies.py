@@ -1,6 +1,7 @@
 """scoregate and its peers: the configurations of `../config` with addresses filled in, and the commands that run them."""
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -43,6 +44,8 @@ class Setup:
     keys: int = 1
     # Beside the one that takes everything.
     routes: int = 0
+    # Endpoints, each of a service with a token that is renewed all the time; nobody asks them for anything.
+    tokens: int = 0
     replay_body: str = "1MiB"
 
 
@@ -89,9 +92,29 @@ def scoregate(lab, folder, setup):
     config = fill(
         "scoregate.yaml", folder, **at, WORKERS=setup.workers, ACTIVE="primary", REPLAY_BODY=setup.replay_body,
         UPSTREAMS=", ".join(f'"http://127.0.0.1:{port}/score"' for port in setup.upstreams),
-        MORE_KEYS=keys, MORE_ROUTES=routes.strip())
+        MORE_KEYS=keys, MORE_ROUTES=routes.strip(), **token_endpoints(lab, folder, setup.tokens))
     cores = {lab.proxy_core} if setup.cores is Cores.PROXY else {lab.proxy_core, lab.other_core}
     return Proxy(SCOREGATE, [lab.binary, "run", "-c", config], folder, cores, setup, at["PORT"], at["TLS_PORT"], at["HEALTH_PORT"])
+
+
+def token_endpoints(lab, folder, count):
+    """Endpoints of the embedded Azure's services, and the sign-in that finds them."""
+    if not count:
+        return {"MORE_ENDPOINTS": "", "AZURE": ""}
+    azure = lab.azure()
+    write_secret(folder / "principal", azure["client_secret"])
+    (folder / "workspace.json").write_text(json.dumps({
+        "subscription_id": azure["subscription"], "resource_group": azure["resource_group"], "workspace_name": azure["workspace"]}))
+    principal = f"tenant_id: {azure['tenant']}, client_id: {azure['client_id']}, client_secret: {{ file: principal }}"
+    return {
+        "MORE_ENDPOINTS": "\n  ".join(
+            f"t{n}: {{ service: {{ workspace: tokens, name: t{n}, kind: aks }} }}" for n in range(count)),
+        "AZURE": f"""identities:
+  default:
+    service_principal: {{ {principal} }}
+    cloud: {{ authority: "{azure['entra']}", resource_manager: "{azure['arm']}" }}
+workspaces: {{ tokens: {{ identity: default, config_file: workspace.json }} }}""",
+    }
 
 
 def more_keys(count):

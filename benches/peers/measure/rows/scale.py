@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .. import Refused
 from ..goals import GOALS
+from ..lab import TOKENS
 from ..line import Line
 from ..load import Callers
 from ..proxies import SCOREGATE, Cores
@@ -48,14 +49,15 @@ class Growth:
         few, many = min(figures), max(figures)
         return [Line(
             self.key, f"HTTP/1.1 plain, {few:,} → {many:,} {self.what}", "CPU µs/request", {SCOREGATE: figures[many]},
-            baseline=(f"with {few:,}", figures[few]), goal=GOALS[self.key], missing=missing,
+            baseline=(f"with {few:,}", figures[few]), goal=GOALS.get(self.key), missing=missing,
             details={"growth": {str(size): values for size, values in figures.items()}})]
 
 
 GROWTHS = [
     Growth("keys", "caller keys", (1, 100, 10_000, 100_000), lambda size: {"keys": size}, lambda size: "/score"),
     Growth("routes", "routes", (1, 100, 1_000, 10_000), lambda size: {"routes": size}, lambda size: f"/s{(size + 1) // 2}/score"),
-    # Endpoints with a token each that is renewed: an entry like these, once tokens are there.
+    Growth("tokens", "endpoints with a token each that is renewed every 20 s", (1, 100, TOKENS), lambda size: {"tokens": size},
+           lambda size: "/score"),
 ]
 
 
