@@ -25,6 +25,7 @@ pub mod http1;
 pub mod http2;
 pub mod io_watch;
 pub mod limit;
+pub mod memory;
 pub mod path;
 pub mod peer;
 pub mod pipeline;

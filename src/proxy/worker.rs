@@ -29,6 +29,7 @@ use super::{
     credential::{Report, Reports},
     endpoint::{LocalEndpoint, Stale},
     exchange::{Exchange, Logged},
+    memory::{self, Spare},
     reject::Reject,
     route::Action,
     server,
@@ -138,6 +139,8 @@ pub struct Worker {
     /// Another snapshot was taken into use.
     changed: Rc<Notify>,
     draining: Cell<bool>,
+    /// Memory that idle connections let go of.
+    spare: Spare,
     stirred: Notify,
 }
 
@@ -212,6 +215,7 @@ impl Worker {
             awaiting_drain: RefCell::default(),
             changed: Rc::default(),
             draining: Cell::new(false),
+            spare: Spare::default(),
             stirred: Notify::new(),
             shared,
         });
@@ -447,6 +451,7 @@ impl Worker {
     /// The connection is closed.
     pub fn forget_connection(&self, connection: &Connection) {
         self.connections.borrow_mut().try_remove(connection.slot.get());
+        self.spare.note(self.coarse_now());
         self.gauges.connections.fetch_sub(1, Relaxed);
     }
 
@@ -521,6 +526,7 @@ impl Worker {
         self.connections.borrow().is_empty()
             && self.exchanges.borrow().is_empty()
             && self.awaiting_drain.borrow().is_empty()
+            && self.spare.is_none()
             && pools_empty
     }
 
@@ -547,9 +553,16 @@ impl Worker {
             }
         }
         for (_, connection) in self.connections.borrow().iter() {
+            let had_rested = connection.may_park.get();
             if let Some(timeout) = connection.judge(now, &view.snapshot.timeouts) {
                 self.count_limit(timeout);
             }
+            if !had_rested && connection.may_park.get() {
+                self.spare.note(now);
+            }
+        }
+        if self.spare.is_due(now) {
+            memory::give_back();
         }
         self.answer_drained();
         self.backends.borrow_mut().retain(|_, backend| {
