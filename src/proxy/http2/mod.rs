@@ -54,7 +54,8 @@ pub async fn serve(
     let io = ClientIo::new(stream, Rc::clone(&connection.watch), ahead);
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
-        async move {
+        // In a box from the start: hyper and tokio move a stream's task a dozen times before it is first polled.
+        Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let stream = parts.extensions.remove::<OnUpgrade>();
             let head = RequestHead::from(parts);
@@ -63,7 +64,7 @@ pub async fn serve(
                 (Outcome::Answer(answer), _) => answer.into_response(&worker).map(StreamBody::Answer),
                 (Outcome::Tunnel(tunnel), stream) => join(&worker, *tunnel, stream),
             })
-        }
+        })
     });
     let mut builder = http2::Builder::new(StreamExecutor(Rc::clone(worker)));
     if worker.view().snapshot.routes.has_websockets() {
