@@ -115,7 +115,6 @@ impl Forwarding<'_> {
                 Some(again) => self.reconnect(exchange, endpoint, again).await?,
                 None => self.connect(exchange, endpoint, Wish { fresh, ..Wish::default() }).await?,
             };
-            self.await_credential(exchange, endpoint, false).await?;
             let may_repeat = lease.is_h2() || endpoint.retry_unanswered || idempotent;
             let replays = forward.attach && endpoint.replay == Replay::On;
             if has_body {
@@ -154,6 +153,7 @@ impl Forwarding<'_> {
                     if trail.is_replay() {
                         trail.find_another(exchange, endpoint).await?;
                     }
+                    self.await_credential(exchange, endpoint, false).await?;
                     again = Some(Again::Over(lease));
                     continue;
                 }
