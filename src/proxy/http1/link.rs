@@ -298,6 +298,8 @@ impl Link {
 
     /// Takes what comes next of the body into an empty pipe, in place of [`Link::poll_frame`]. Only where [`Link::is_piped`].
     pub fn poll_take(&self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<Result<usize, BadBody>> {
+        // Nothing is read ahead of a body until its end.
+        drop(self.ahead.take());
         let mut decoder = self.decoder.borrow_mut();
         let taken = ready!(pipe.poll_take(self.stream.borrow().socket(), decoder.certain(), cx));
         let taken = taken.and_then(|taken| {

@@ -13,6 +13,8 @@ use super::{link::Link, pipe::Pipe, write};
 
 /// Up to here a frame is copied, so that one write takes head and body, or many small frames.
 const COPY: usize = 16 << 10;
+/// Memory that is kept beside a pipe.
+const KEPT: usize = 1 << 10;
 
 /// Bytes to write, in order: head, frame, tail; or head, pipe.
 #[derive(Debug, Default)]
@@ -84,6 +86,11 @@ impl Output {
         while !self.is_written() {
             let written = ready!(link.poll_write(cx, self.parts()))?;
             self.advance(written);
+        }
+        if self.pipe.is_some() && self.head.capacity() > KEPT {
+            // Nothing more is copied while a large body goes through pipes, which may take long.
+            self.head = Vec::new();
+            self.written = 0;
         }
         while let Some(pipe) = &mut self.pipe {
             ready!(link.poll_give(pipe, cx))?;
