@@ -15,6 +15,7 @@ import pytest
 from harness import http1, http2, secrets
 from harness.azure import Azure, is_settled
 from harness.gate import BINARY, Gate, command
+from harness.processes import as_root
 from harness.until import until
 from harness.upstream import Upstream
 
@@ -37,12 +38,6 @@ with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem
             pass
 print(found)
 """
-
-
-def as_root(*arguments):
-    """What a command prints that is run as root."""
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    return subprocess.run([*sudo, *map(str, arguments)], capture_output=True, text=True, check=True).stdout
 
 
 def in_memory(running, secret):

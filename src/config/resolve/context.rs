@@ -132,7 +132,7 @@ impl<'a> Context<'a> {
         known: impl IntoIterator<Item = &'n str>,
     ) {
         let known: Vec<&str> = known.into_iter().collect();
-        let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+        let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean {}?", quote(meant)));
         let expected = match known.len() {
             0 => format!("the name of {kind}, of which there is none"),
             1..=MOST_LISTED => format!("the name of {kind}: {}", alternatives(known)),

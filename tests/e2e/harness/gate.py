@@ -8,7 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from . import secrets
+from . import processes, secrets
 from .until import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -208,7 +208,7 @@ class Gate:
 
     def forget_peak(self):
         """`VmHWM` counts from here."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        processes.forget_peak(self.process.pid)
 
     @staticmethod
     def port_of(address):
