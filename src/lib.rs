@@ -20,6 +20,7 @@ pub mod run;
 // -- data plane: no files, no configuration, no control plane --
 pub mod proxy;
 // -- shared values --
+mod child;
 pub mod clock;
 pub mod digest;
 pub mod ids;

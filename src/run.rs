@@ -6,7 +6,7 @@ pub(crate) mod serving;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
@@ -57,6 +57,7 @@ pub struct Options {
 /// # Errors
 /// [`config::fault::Faults`] where the configuration is wrong; else what could not be started, or which part died.
 pub fn run(options: Options) -> anyhow::Result<()> {
+    keep_memory_private();
     // Fails only if a provider is installed already, and then it is this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     raise_descriptor_limit();
@@ -69,6 +70,18 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // A blocking read that hangs (a stalled network file system) must not hold the end up.
     runtime.shutdown_timeout(LAST_LINES);
     outcome
+}
+
+/// Before the first secret is read: no core dump has it, and no other process of the same user reads it out of memory, or out of
+/// this process's variables (prctl(2), `PR_SET_DUMPABLE`; proc(5)). Root still can.
+fn keep_memory_private() {
+    // A crash handler may be a program that is fed the dump whatever the limit says; this keeps the kernel from making one.
+    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let no_cores = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    for refused in [hidden, no_cores].into_iter().filter_map(Result::err) {
+        // The log is not there yet. Both are allowed to everybody, so a sandbox that is stricter than it means to be.
+        eprint_last(&format!("core dumps stay on, and other processes of this user may read secrets: {refused}"));
+    }
 }
 
 /// As many file descriptors as the process may have: the usual soft limit of 1,024 is a hundred callers and their upstreams.

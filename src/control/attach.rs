@@ -127,12 +127,9 @@ pub(super) fn header(endpoint: &Endpoint) -> anyhow::Result<HeaderName> {
 /// # Errors
 /// Where it cannot stand in a header, without showing it.
 pub(super) fn field_value(endpoint: &Endpoint, secret: &Secret) -> anyhow::Result<HeaderValue> {
-    let mut text = zeroize::Zeroizing::new(endpoint.attach_prefix.as_bytes().to_vec());
-    text.extend_from_slice(secret.expose_bytes());
     // The error would carry nothing of the value, but is not shown either.
-    let Ok(mut value) = HeaderValue::from_bytes(&text) else {
+    let Ok(value) = secret.to_field(&endpoint.attach_prefix) else {
         bail!("the key has characters that cannot stand in a header")
     };
-    value.set_sensitive(true);
     Ok(value)
 }

@@ -20,6 +20,7 @@ use crate::{
         ladder,
         offer::{Access, Offer},
     },
+    secret::secret_field,
 };
 
 /// What an endpoint's requests get.
@@ -167,9 +168,7 @@ impl LocalAttachment {
             Attachment::Offered(shared) => shared,
         };
         let values = shared.values.iter().map(|shared| {
-            let mut value =
-                HeaderValue::from_bytes(shared.value.as_bytes()).unwrap_or_else(|_never| shared.value.clone());
-            value.set_sensitive(true);
+            let value = secret_field(&[shared.value.as_bytes()]).unwrap_or_else(|_never| shared.value.clone());
             AttachedValue { value, ..shared.clone() }
         });
         Self::Offered(LocalOffer {

@@ -39,7 +39,7 @@ impl Special {
 pub struct Canonical<'a> {
     /// Begins with `/`; no `.` or `..` segment, no empty segment but the last, escapes upper-case and only where needed.
     pub path: Cow<'a, str>,
-    /// The special characters that are in it.
+    /// The special characters that were asked for, those of segments that `..` took away among them.
     pub special: Special,
 }
 

@@ -67,6 +67,10 @@ pub async fn read(socket: &mut Socket) -> Result<Origin, BadHeader> {
     let mut line = begun.to_vec();
     while !line.ends_with(b"\r\n") {
         read_line(socket, &mut line).await?;
+        // Whoever reads on behind it takes what the caller sends for part of the header.
+        if line.ends_with(b"\n") && !line.ends_with(b"\r\n") {
+            return Err(BadHeader::Malformed);
+        }
     }
     version_1(&line).ok_or(BadHeader::Malformed)
 }
@@ -228,7 +232,8 @@ mod tests {
     async fn what_is_no_header_is_refused() {
         let long = [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; 200]].concat();
         let huge = [&SIGNATURE[..], &[0x21, 0x11, 0xff, 0xff]].concat();
-        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &long, &huge, b"PROXY TCP4", b"PROXY TCP4 1.2"] {
+        let open_line = b"PROXY UNKNOWN x\nGET / HTTP/1.1\r\n\r\n";
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &long, &huge, open_line, b"PROXY TCP4", b"PROXY TCP4 1.2"] {
             let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
             far.write_all(bytes).await.unwrap();
             drop(far);

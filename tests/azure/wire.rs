@@ -20,7 +20,10 @@ use scoregate::{
         control::Control,
         error::{Error, Fault},
         http::{Attempts, Http, Proxies, Request},
-        service::{self, ControlPlane, Kind, Name, Regenerated, operation::Operation},
+        service::{
+            self, ControlPlane, Kind, Name, Regenerated,
+            operation::{Operation, Progress},
+        },
         token::{Bearer, TokenSource, Wanted},
         url::Url,
         workspace::{self, Place, Workspace},
@@ -191,6 +194,15 @@ async fn a_secret_that_is_quoted_back_is_not_shown() {
     let error = scripted.service(Kind::Online).regenerate(Slot::Primary, Some(&key), &mut Calls::default()).await;
     let error = error.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+    // What an operation that failed says of itself.
+    let scripted = Scripted::start(|seen| {
+        let quoted = format!("no\nto {}", seen.header("authorization").unwrap());
+        answer(200, json!({ "status": "Failed", "error": { "code": "Bad", "message": quoted } }))
+    })
+    .await;
+    let operation: Operation = format!("status http://{}/operation", scripted.upstream.address).parse().unwrap();
+    let failed = scripted.service(Kind::Online).poll(&operation, &mut Calls::default()).await.unwrap();
+    assert_eq!(failed, Progress::Failed("Failed: Bad: no to Bearer [redacted]".to_owned()));
 }
 
 #[tokio::test]

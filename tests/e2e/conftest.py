@@ -26,6 +26,17 @@ def pytest_sessionstart():
         pytest.exit(f"{BINARY} is missing: `cargo build --release --locked` makes it", returncode=2)
 
 
+@pytest.fixture(autouse=True)
+def nothing_secret_is_said():
+    """Whatever a test does, and however its gates end: no secret is in anything that they have written or answered."""
+    Gate.launched.clear()
+    secrets.heard.clear()
+    yield
+    for one in Gate.launched:
+        one.search_logs()
+    secrets.search_heard()
+
+
 @pytest.fixture(scope="session")
 def full():
     return FULL

@@ -101,6 +101,75 @@ fn nothing_gives_up_by_panicking() {
     }
 }
 
+/// Every `unsafe` of the repository, by file. One more is a decision: it is argued where it stands and in SECURITY.md, and counted here.
+const UNSAFE: [(&str, usize); 2] = [("src/control/watch/inotify.rs", 1), ("src/proxy/stream.rs", 1)];
+
+#[test]
+fn every_unsafe_is_argued_and_counted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut counted = Vec::new();
+    let mut open: Vec<PathBuf> = ["src", "benches", "fuzz", "tests"].map(|folder| root.join(folder)).into();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            if !path.ends_with("target") {
+                open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let unargued = unargued(&text);
+            assert!(unargued.is_empty(), "{}: no `// SAFETY:` above line {unargued:?}", path.display());
+            let count = text.lines().filter(|line| is_unsafe(line)).count();
+            if count > 0 {
+                counted.push((path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), count));
+            }
+        }
+    }
+    counted.sort();
+    let agreed: Vec<(String, usize)> = UNSAFE.map(|(path, count)| (path.to_owned(), count)).into();
+    assert_eq!(counted, agreed);
+}
+
+/// Whether a line of code has the keyword; of strings and comments it is not asked.
+fn is_unsafe(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    let words: Vec<&str> = code.split_whitespace().collect();
+    let opens = |word: &&str| word.ends_with("unsafe") && !word.contains('"');
+    let follows = |word: &&str| ["{", "fn", "impl", "trait", "extern"].contains(word);
+    let attribute = ["#[", "unsafe("].concat();
+    code.contains(&attribute) || words.windows(2).any(|pair| opens(&pair[0]) && follows(&pair[1]))
+}
+
+/// Lines with `unsafe` above which no comment argues it, numbered from 1.
+fn unargued(text: &str) -> Vec<usize> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let is_argued = |at: usize| {
+        let above = lines[..at].iter().rev().take_while(|line| line.starts_with("//") || line.starts_with("#["));
+        above.into_iter().any(|line| line.starts_with("// SAFETY: "))
+    };
+    (0..lines.len()).filter(|at| is_unsafe(lines[*at]) && !is_argued(*at)).map(|at| at + 1).collect()
+}
+
+#[test]
+fn what_is_unsafe_is_seen() {
+    let word = "unsafe";
+    for (line, seen) in [
+        (format!("let x = {word} {{ y() }};"), true),
+        (format!("Ok({word} {{ y() }})"), true),
+        (format!("pub {word} fn y() {{}}"), true),
+        (format!("{word} impl Send for X {{}}"), true),
+        (format!("#[{word}(no_mangle)]"), true),
+        (format!("// {word} {{ y() }}"), false),
+        (format!("let x = \"{word} {{\";"), false),
+        (format!("#[expect({word}_code)]"), false),
+    ] {
+        assert_eq!(is_unsafe(&line), seen, "{line}");
+    }
+    let block = format!("    {word} {{ y() }}");
+    assert_eq!(unargued(&block), [1]);
+    assert_eq!(unargued(&format!("// SAFETY: so it is.\n#[expect(x)]\n{block}")), [0; 0]);
+    assert_eq!(unargued(&format!("// SAFETY: so it is.\n\n{block}")), [3]);
+}
+
 #[test]
 fn files_stay_readable() {
     for (path, code) in sources("proxy") {

@@ -115,7 +115,9 @@ class Server:
 
     def forget_peak(self):
         for pid in self.processes():
-            Path(f"/proc/{pid}/clear_refs").write_text("5")
+            # A gate keeps itself from others of its user; root may.
+            sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+            subprocess.run([*sudo, "tee", f"/proc/{pid}/clear_refs"], input=b"5", stdout=subprocess.DEVNULL, check=True)
 
     def is_traced(self):
         """Whether something is attached to every thread."""

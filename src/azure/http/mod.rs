@@ -7,6 +7,8 @@ mod connect;
 mod reply;
 mod request;
 mod retry;
+#[cfg(fuzzing)]
+mod scripted;
 
 use std::{
     fmt,
@@ -39,6 +41,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest list of services that anyone was seen to have is a few hundred KiB.
 const LARGEST_ANSWER: usize = 4 << 20;
+
+/// An answer as it came.
+type Answer = (http::response::Parts, Zeroizing<Vec<u8>>);
 
 /// Whose certificates are believed.
 #[derive(Debug, Clone)]
@@ -84,6 +89,9 @@ struct Parts {
     proxies: Proxies,
     clock: Clock,
     attempts: Attempts,
+    /// Answers in the place of the network's.
+    #[cfg(fuzzing)]
+    script: Option<scripted::Script>,
 }
 
 impl fmt::Debug for Http {
@@ -96,7 +104,15 @@ impl Http {
     /// A client that trusts the platform's authorities.
     #[must_use]
     pub fn new(proxies: Proxies, clock: Clock, attempts: Attempts) -> Self {
-        Self(Arc::new(Parts { trust: Trust::Platform, tls: OnceLock::new(), proxies, clock, attempts }))
+        Self(Arc::new(Parts {
+            trust: Trust::Platform,
+            tls: OnceLock::new(),
+            proxies,
+            clock,
+            attempts,
+            #[cfg(fuzzing)]
+            script: None,
+        }))
     }
 
     /// The same client with other authorities.
@@ -104,7 +120,15 @@ impl Http {
     pub fn trusting(&self, trust: Trust) -> Self {
         let Parts { proxies, clock, attempts, .. } = &*self.0;
         let (proxies, clock, attempts) = (proxies.clone(), clock.clone(), *attempts);
-        Self(Arc::new(Parts { trust, tls: OnceLock::new(), proxies, clock, attempts }))
+        Self(Arc::new(Parts {
+            trust,
+            tls: OnceLock::new(),
+            proxies,
+            clock,
+            attempts,
+            #[cfg(fuzzing)]
+            script: self.0.script.clone(),
+        }))
     }
 
     /// The clock that its pauses are taken on.
@@ -163,6 +187,23 @@ impl Http {
     }
 
     async fn once(&self, request: &Request, correlation: &str) -> Result<Reply, Fault> {
+        let (head, body) = self.exchange(request, correlation).await?;
+        let now = self.0.clock.unix_seconds();
+        let proven = request.url.keeps_secrets();
+        let ahead = retry::date(&head.headers)
+            .filter(|_| proven)
+            .and_then(|date| Some(i64::try_from(date).ok()? - i64::try_from(now).ok()?));
+        let host = request.url.authority().to_owned();
+        let nobody = Asked { doing: String::new(), host, correlation: String::new(), secrets: Vec::new() };
+        let retry_after = retry::retry_after(&head.headers, now);
+        Ok(Reply { status: head.status.as_u16(), fields: head.headers, body, asked: nobody, ahead, retry_after })
+    }
+
+    async fn exchange(&self, request: &Request, correlation: &str) -> Result<Answer, Fault> {
+        #[cfg(fuzzing)]
+        if let Some(script) = &self.0.script {
+            return script.answer(request);
+        }
         let host = request.url.authority().to_owned();
         let unreachable = |why: String| Fault::Unreachable { host: host.clone(), why };
         let no_answer = |why: String| Fault::NoAnswer { host: host.clone(), why };
@@ -206,17 +247,9 @@ impl Http {
             // Both to their end: a connection may close before its answer was read here.
             tokio::join!(connection, answer).1
         };
-        let (head, body) = timeout(ANSWER_TIMEOUT, exchange)
+        timeout(ANSWER_TIMEOUT, exchange)
             .await
-            .unwrap_or_else(|_elapsed| Err(no_answer(format!("nothing within {ANSWER_TIMEOUT:?}"))))?;
-        let now = self.0.clock.unix_seconds();
-        let proven = request.url.keeps_secrets();
-        let ahead = retry::date(&head.headers)
-            .filter(|_| proven)
-            .and_then(|date| Some(i64::try_from(date).ok()? - i64::try_from(now).ok()?));
-        let nobody = Asked { doing: String::new(), host, correlation: String::new(), secrets: Vec::new() };
-        let retry_after = retry::retry_after(&head.headers, now);
-        Ok(Reply { status: head.status.as_u16(), fields: head.headers, body, asked: nobody, ahead, retry_after })
+            .unwrap_or_else(|_elapsed| Err(no_answer(format!("nothing within {ANSWER_TIMEOUT:?}"))))
     }
 
     fn tls(&self) -> &TlsConnector {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     azure::{
         error::{Error, Fault},
-        refusal::Refusal,
+        refusal::{Refusal, one_line},
     },
     secret::Secret,
 };
@@ -55,6 +55,11 @@ impl Reply {
     #[must_use]
     pub const fn ahead(&self) -> Option<i64> {
         self.ahead
+    }
+
+    /// A text of its body as it may be shown: one line, not too long, and none of the secrets that were sent.
+    pub(in crate::azure) fn shown(&self, text: &str) -> String {
+        one_line(text, &self.asked.secrets)
     }
 
     /// What it says.

@@ -92,12 +92,10 @@ impl Request {
     /// # Errors
     /// Where the secret has characters that no field can have.
     pub fn with_secret(mut self, name: HeaderName, prefix: &str, secret: &Secret) -> Result<Self, Error> {
-        let text = Zeroizing::new([prefix.as_bytes(), secret.expose_bytes()].concat());
-        let Ok(mut value) = HeaderValue::from_bytes(&text) else {
+        let Ok(value) = secret.to_field(prefix) else {
             let what = format!("what should stand in `{name}` has characters that cannot stand in a header");
             return Err(Error::local(self.doing, what));
         };
-        value.set_sensitive(true);
         self.fields.insert(name, value);
         self.secrets.push(secret.clone());
         Ok(self)

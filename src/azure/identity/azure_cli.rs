@@ -12,6 +12,7 @@ use crate::{
         error::Error,
         token::{self, Fetched, lifetime},
     },
+    child,
     clock::Clock,
     secret::Secret,
 };
@@ -41,6 +42,7 @@ struct Answer {
 impl AzureCli {
     pub(super) async fn fetch(&self, clock: &Clock, audience: &Audience) -> Result<Fetched, Error> {
         let mut command = Command::new(&self.program);
+        child::keep_secrets_from(command.as_std_mut());
         command.args(["account", "get-access-token", "--output", "json", "--resource", audience.resource()]);
         if let Some(tenant) = &self.tenant {
             command.args(["--tenant", tenant]);

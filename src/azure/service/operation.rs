@@ -130,7 +130,9 @@ pub(super) fn read(reply: &Reply, operation: &Operation, control: &Control) -> R
     Ok(match state.to_ascii_lowercase().as_str() {
         "succeeded" => Progress::Succeeded,
         // One l or two, by API.
-        "failed" | "canceled" | "cancelled" | "timedout" => Progress::Failed(words(&state, error.as_ref())),
+        "failed" | "canceled" | "cancelled" | "timedout" => {
+            Progress::Failed(reply.shown(&words(&state, error.as_ref())))
+        }
         _ => Progress::Running(operation.clone(), reply.retry_after()),
     })
 }
@@ -141,8 +143,7 @@ fn words(state: &str, error: Option<&Value>) -> String {
     let text = |name: &str| inner.and_then(|error| error.get(name)?.as_str());
     let bare = error.and_then(Value::as_str);
     let said = [Some(state), text("code"), text("message").or(bare)];
-    let line = said.into_iter().flatten().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ");
-    line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+    said.into_iter().flatten().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
@@ -162,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_one_line() {
-        let error: Value = serde_json::from_str(r#"{"code":"Conflict","message":"a\nb"}"#).unwrap();
+    fn a_failure_is_its_state_code_and_message() {
+        let error: Value = serde_json::from_str(r#"{"code":"Conflict","message":"a b"}"#).unwrap();
         assert_eq!(words("Failed", Some(&error)), "Failed: Conflict: a b");
         assert_eq!(words("Failed", Some(&serde_json::json!({ "error": error }))), "Failed: Conflict: a b");
         assert_eq!(words("TimedOut", Some(&"late".into())), "TimedOut: late");

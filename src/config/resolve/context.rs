@@ -31,6 +31,7 @@ pub(super) struct Context<'a> {
     known: HashSet<PathBuf>,
     /// Where secrets of variables stand, and the variables.
     variables: Vec<String>,
+    first_variable: Option<KeyPath>,
 }
 
 /// What a configuration was read from, besides its text.
@@ -42,17 +43,42 @@ pub(super) struct Read {
 impl<'a> Context<'a> {
     pub(super) fn new(tree: &'a Node, source: &Path, report: Report, env: &'a dyn Env, files: &'a dyn Files) -> Self {
         let folder = source.parent().unwrap_or(Path::new("")).to_owned();
-        Self { tree, report, folder, env, files, read: Vec::new(), known: HashSet::new(), variables: Vec::new() }
+        Self {
+            tree,
+            report,
+            folder,
+            env,
+            files,
+            read: Vec::new(),
+            known: HashSet::new(),
+            variables: Vec::new(),
+            first_variable: None,
+        }
     }
 
     /// What was read, and everything that was reported.
-    pub(super) fn finish(self) -> (Read, Report) {
+    pub(super) fn finish(mut self) -> (Read, Report) {
+        self.warn_of_variables();
         (Read { files: self.read, variables: self.variables }, self.report)
     }
 
     /// A secret came from a variable.
     pub(super) fn note_variable(&mut self, path: &KeyPath, name: &str) {
         self.variables.push(format!("{path} (variable `{name}`)"));
+        self.first_variable.get_or_insert_with(|| path.clone());
+    }
+
+    /// Said once, however many there are.
+    fn warn_of_variables(&mut self) {
+        let Some(first) = self.first_variable.take() else { return };
+        let found = match self.variables.len() {
+            1 => "a secret in an environment variable".to_owned(),
+            count => format!("a secret in an environment variable, the first of {count}"),
+        };
+        self.warning(&first, found, "`file`").hint(
+            "variables end up in `docker inspect`, unit files and crash reports, and stay as they are until a restart; \
+             a file of mode 0600 can be replaced",
+        );
     }
 
     /// Adds an error; the answer takes a hint.
@@ -106,7 +132,7 @@ impl<'a> Context<'a> {
         known: impl IntoIterator<Item = &'n str>,
     ) {
         let known: Vec<&str> = known.into_iter().collect();
-        let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+        let meant = nearest(name, known.iter().copied()).map(|meant| format!("did you mean {}?", quote(meant)));
         let expected = match known.len() {
             0 => format!("the name of {kind}, of which there is none"),
             1..=MOST_LISTED => format!("the name of {kind}: {}", alternatives(known)),

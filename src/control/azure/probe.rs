@@ -6,7 +6,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,7 +16,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
-use zeroize::Zeroizing;
 
 use crate::{
     config::model,
@@ -91,10 +90,8 @@ fn message(front: &Front, with: &model::Probe, value: &Secret) -> Result<Request
     let is_h2 = backend.protocol == Protocol::H2;
     let scheme = if backend.tls.is_some() { "https" } else { "http" };
     let target = if is_h2 { format!("{scheme}://{}{path}", backend.authority) } else { path };
-    let text = Zeroizing::new([front.prefix.as_bytes(), value.expose_bytes()].concat());
     let unfit = |_says_no_more| "its value cannot stand in a header".to_owned();
-    let mut credential = HeaderValue::from_bytes(&text).map_err(unfit)?;
-    credential.set_sensitive(true);
+    let credential = value.to_field(&front.prefix).map_err(unfit)?;
     let id = crate::azure::http::correlation_id();
     let mut request = Request::builder()
         .method(with.method.clone())

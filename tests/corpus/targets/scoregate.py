@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from harness.gate import BINARY, Gate, command
+from harness.processes import descriptors
 
 from ..core.lane import Ports
 from .target import Target, free_ports
@@ -38,7 +39,7 @@ class Scoregate(Target):
         if self.profile == "few-descriptors":
             # Not from the start: it raises its own limit then.
             pid = self.gate.process.pid
-            most = len(list(Path(f"/proc/{pid}/fd").iterdir())) + FEW
+            most = descriptors(pid) + FEW
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
         port = self.gate.port
         return [Ports(port(f"lane{n}"), port(f"lane{n}-tls"), port(f"lane{n}-proxy")) for n in range(len(self.upstreams))]

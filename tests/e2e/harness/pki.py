@@ -9,6 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from . import secrets
+
 NAMES = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
 
 
@@ -50,8 +52,11 @@ class Pki:
 
     @staticmethod
     def pem(key):
-        return key.private_bytes(
+        pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        # Behind what is the same for every key of this kind.
+        secrets.note(pem.decode().splitlines()[2], "a private key")
+        return pem
 
     @classmethod
     def write_key(cls, path, key):
