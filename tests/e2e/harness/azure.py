@@ -16,6 +16,9 @@ PATIENCE = 20
 class Azure:
     """An AKS service `iris` with three front ends that learn a new key late."""
 
+    # What the command is run by, and more of its options.
+    wrapped, options = [], []
+
     def __init__(self, folder, learn_lag=(0, 1, 2), operation=1):
         folder.mkdir()
         self.folder, self.secret = folder, secrets.key()
@@ -30,7 +33,7 @@ class Azure:
         }
         (folder / "fixture.json").write_text(json.dumps(fixture))
         self.process = subprocess.Popen(
-            [BINARY, "mock-azure", "--tls", "--fixture", "fixture.json", "--port-file", "ports.json"],
+            [*self.wrapped, BINARY, "mock-azure", "--tls", "--fixture", "fixture.json", "--port-file", "ports.json", *self.options],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment(),
         )
         until((folder / "ports.json").exists, "mock-azure listens", patience=PATIENCE)
