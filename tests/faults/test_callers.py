@@ -145,7 +145,7 @@ def test_slowhttptest_finds_the_gate_available(stage, found, tmp_path, attack, o
     *options, path = options
     command = [
         "slowhttptest", *options, f"http://127.0.0.1:{stage.port}{path}", "-c", str(SLOW), "-r", str(SLOW), "-i", "1", "-x", "24", "-p", "2",
-        "-l", "12", "-g", "-o", tmp_path / "slow",
+        "-l", "7", "-g", "-o", tmp_path / "slow",
     ]
     with stage.witness.unharmed():
         began = time.monotonic()

@@ -18,6 +18,8 @@ class Azure:
 
     # What the command is run by, and more of its options.
     wrapped, options = [], []
+    # How the service authenticates, and more of how it behaves.
+    auth, behaviour = "key", {}
 
     def __init__(self, folder, learn_lag=(0, 1, 2), operation=1):
         folder.mkdir()
@@ -26,8 +28,8 @@ class Azure:
             "application": {"client_secret": self.secret, "role": "contributor"},
             "services": {
                 "iris": {
-                    "kind": "aks", "auth": "key", "primary_key": secrets.key(), "secondary_key": secrets.key(), "front_ends": 3,
-                    "behaviour": {"learn_lag": list(learn_lag), "operation": operation},
+                    "kind": "aks", "auth": self.auth, "primary_key": secrets.key(), "secondary_key": secrets.key(), "front_ends": 3,
+                    "behaviour": {"learn_lag": list(learn_lag), "operation": operation} | self.behaviour,
                 },
             },
         }
