@@ -16,6 +16,7 @@ from harness.pki import Pki
 from . import cases as case_modules
 from .core.case import CLASSES, Outcome
 from .core.run import play_all
+from .core.sections import unnamed
 from .core.table import report, table
 from .core.upstream import Loop
 
@@ -48,6 +49,8 @@ def all_cases():
         assert key not in seen, f"two cases are called {key}"
         assert case.klass in CLASSES, f"{key} is of no class: {case.klass}"
         seen.add(key)
+    missing = unnamed(found)
+    assert not missing, f"no case names {', '.join(missing)}"
     return found
 
 
