@@ -52,7 +52,7 @@ def demand(true, outcome, why):
         raise Ended(outcome, why)
 
 
-# The classes of attack. Those of tokens and certificates get their cases when the gate has them.
+# The classes of attack.
 CLASSES = {
     "framing": "length and coding of a request's body",
     "chunks": "chunks that two servers read differently",
@@ -98,8 +98,7 @@ CLASSES = {
     "slow": "peers that take their time",
     "descriptors": "more connections than descriptors",
     "tls": "versions, suites, renegotiation, early data",
-    "jwt": "later",
-    "mtls": "later",
+    "jwt": "tokens of an issuer, and what passes for one",
 }
 
 
