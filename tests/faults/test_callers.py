@@ -124,7 +124,8 @@ def test_a_crowd_that_does_not_read_is_let_go(stage, found, drip):
         took = time.monotonic() - began
         grown = (stage.gate.memory("VmHWM") - before) >> 20
         assert grown < 48, f"{grown} MiB for {crowd} callers who do not read"
-    found(f"{crowd} callers who read {'by the byte' if drip else 'nothing'} of 64 MiB", "cut off after `stall` or the minimum rate, upstreams let go",
+    found(f"{crowd} callers who read {'by the byte' if drip else 'nothing'} of 64 MiB",
+          "cut off after `stall` or the minimum rate, upstreams let go",
           f"after {told(took)}, {grown} MiB at most for all; others {told(stage.witness.slowest)}")
 
 
@@ -146,8 +147,8 @@ def test_slowhttptest_finds_the_gate_available(stage, found, tmp_path, attack, o
         stage.peer.script, size = medium, SLOW // 2
     *options, path = options
     command = [
-        "slowhttptest", *options, f"http://127.0.0.1:{stage.port}{path}", "-c", str(size), "-r", str(size), "-i", "1", "-x", "24", "-p", "2",
-        "-l", "8", "-g", "-o", tmp_path / "slow",
+        "slowhttptest", *options, f"http://127.0.0.1:{stage.port}{path}", "-c", str(size), "-r", str(size),
+        "-i", "1", "-x", "24", "-p", "2", "-l", "8", "-g", "-o", tmp_path / "slow",
     ]
     with stage.witness.unharmed():
         began = time.monotonic()

@@ -29,8 +29,8 @@ class Watch:
         self.file = folder / "faketime"
         self.set(0)
         self.variables = {
-            "LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
+            "LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
         }
 
     def set(self, offset):
@@ -97,7 +97,8 @@ def test_a_callers_key_expires_by_the_wall_clock(config, gate, caller_key, watch
             until(lambda expected=expected: code_of(ask(running.port(), caller_key)[0]) == expected, f"{expected} at {jump} s", 3)
             got.append(ask(running.port(), caller_key)[0].status)
         assert got == [200, 401, 200]
-    found("clock jumps over a caller's `expires`, and back", "401 `caller_expired` within a second; 200 again when it is back", "401, then 200")
+    found("clock jumps over a caller's `expires`, and back", "401 `caller_expired` within a second; 200 again when it is back",
+          "401, then 200")
 
 
 class Tokens(Azure):
@@ -121,7 +122,8 @@ def test_a_jump_by_hours_is_said_and_heals(tmp_path, gate, caller_key, watch, fo
     """A token that is over by this clock when it comes is not attached: 503 at once, the reason in the status; and it heals."""
     with serving_tokens(tmp_path, gate, caller_key, watch) as (running, azure, _):
         watch.set(2 * HOUR)
-        until(lambda: code_of(ask(running.port(), caller_key, "/well/echo")[0]) == "credential_unavailable", "it is not served any more", 20)
+        until(lambda: code_of(ask(running.port(), caller_key, "/well/echo")[0]) == "credential_unavailable",
+              "it is not served any more", 20)
         answer, took = ask(running.port(), caller_key, "/well/echo")
         assert answer.status == 503 and took < 1
         until(lambda: "clock" in iris_of(running)["reason"], f"the status says why: {iris_of(running)}", 5)
@@ -129,7 +131,8 @@ def test_a_jump_by_hours_is_said_and_heals(tmp_path, gate, caller_key, watch, fo
         began = time.monotonic()
         until(lambda: ask(running.port(), caller_key, "/well/echo")[0].status == 200, "it heals", 90)
         healed = time.monotonic() - began
-    found("clock jumps by 2 h while tokens are renewed", "503 `credential_unavailable` once the last token is over; the status names the clock; it heals",
+    found("clock jumps by 2 h while tokens are renewed",
+          "503 `credential_unavailable` once the last token is over; the status names the clock; it heals",
           f"503 within {told(took)}; served {told(healed)} after the clock was right")
 
 

@@ -222,7 +222,9 @@ def test_an_identity_provider_in_a_black_hole_at_the_start(world, found):
         until(lambda: ask(world, "/iris/echo")[0].status == 200, "it heals by itself", 60)
         healed = time.monotonic() - began
         assert admin(world, "/readyz")[0] == 200
-    found("identity provider in a black hole, at the start", "503 `credential_unavailable` for what needs it, after 10 s while the first sign-in is tried, then at once; all else serves; heals by itself",
+    found("identity provider in a black hole, at the start",
+          "503 `credential_unavailable` for what needs it, after 10 s while the first sign-in is tried, then at once; all else serves; "
+          "heals by itself",
           f"503 after {told(took)}, then {told(at_once)}; served {told(healed)} after it was back")
 
 

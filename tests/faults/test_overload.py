@@ -115,8 +115,10 @@ def test_five_times_the_connections_that_the_gate_is_busiest_with(group, config,
         best = max(rounds, key=Round.share)
         assert best.share() >= 0.6, [vars(one) for one in rounds]
         assert group.killed() == 0 and running.process.poll() is None
-    found(f"{TIMES} × the connections (64, then {TIMES * 64}) with the gate's core busy, {MEMORY >> 20} MiB", "nothing fails, and goodput falls no more than caches make it",
-          f"{best.over:,.0f} of {best.peak:,.0f} requests/s, 0 failed (the upstream by itself: {best.bare_over:,.0f} of {best.bare:,.0f}); admin and health {told(slowest)} at most; peak {group.figure(group.peak) >> 20} MiB")
+    found(f"{TIMES} × the connections (64, then {TIMES * 64}) with the gate's core busy, {MEMORY >> 20} MiB",
+          "nothing fails, and goodput falls no more than caches make it",
+          f"{best.over:,.0f} of {best.peak:,.0f} requests/s, 0 failed (the upstream by itself: {best.bare_over:,.0f} of {best.bare:,.0f}); "
+          f"admin and health {told(slowest)} at most; peak {group.figure(group.peak) >> 20} MiB")
 
 
 class Round:
@@ -133,7 +135,8 @@ class Round:
 
 def wrk(port, key, connections):
     """Requests a second; none may fail."""
-    command = ["wrk", "-t", "1", "-c", str(connections), "-d", "2s", "-H", f"authorization: Bearer {key}", f"http://127.0.0.1:{port}/faulty"]
+    address, key = f"http://127.0.0.1:{port}/faulty", f"authorization: Bearer {key}"
+    command = ["wrk", "-t", "1", "-c", str(connections), "-d", "2s", "-H", key, address]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True)
     assert "Non-2xx" not in done.stdout and "Socket errors" not in done.stdout, done.stdout
     return float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout).group(1))
@@ -146,8 +149,10 @@ def nginx(tmp_path):
         port = free.getsockname()[1]
     (tmp_path / "nginx.conf").write_text(
         f"daemon off; pid {tmp_path}/nginx.pid; error_log stderr; worker_processes 1; events {{ worker_connections 4096; }}\n"
-        f"http {{ access_log off; keepalive_requests 1000000; server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 ok; }} }} }}\n")
-    process = subprocess.Popen(["nginx", "-e", "stderr", "-c", tmp_path / "nginx.conf"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        f"http {{ access_log off; keepalive_requests 1000000;\n"
+        f"  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 ok; }} }} }}\n")
+    command = ["nginx", "-e", "stderr", "-c", tmp_path / "nginx.conf"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: can_connect(port), "nginx listens")
         yield port

@@ -164,7 +164,8 @@ def test_what_follows_a_whole_answer_is_nobodys(stage, found):
         for _ in range(5):
             assert connection.request("GET", "/faulty", fields).body == b"ok"
         heals(stage)
-    found("answer longer than it said", "the caller gets what was said; the rest is dropped with its connection", "5 of 5 so, none got another's")
+    found("answer longer than it said", "the caller gets what was said; the rest is dropped with its connection",
+          "5 of 5 so, none got another's")
 
 
 def test_an_answer_before_the_uploads_end_is_passed_on(stage, found):

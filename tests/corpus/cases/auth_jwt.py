@@ -70,7 +70,7 @@ JWT = table("jwt", [
         ("no alg", t.token({"typ": "JWT", "kid": "rsa-1"})),
         ("two algs", t.token(b'{"alg":"none","alg":"RS256","kid":"rsa-1"}')),
         ("a JWE", b".".join([t.part({"alg": "RSA-OAEP", "enc": "A256GCM", "kid": "rsa-1"}), *[t.b64(b"x" * 32)] * 4])),
-        ("JSON serialization", t.b64(json.dumps({"protected": HEAD.decode(), "payload": BODY.decode(), "signature": SIGNATURE.decode()}).encode())),
+        ("JSON serialization", t.part({"protected": HEAD.decode(), "payload": BODY.decode(), "signature": SIGNATURE.decode()})),
     ),
     *refused("RFC 8725 2.1",
         ("HS256 with the public key's PEM", t.token({"alg": "HS256", "kid": "rsa-1"}, sign=t.hs256(t.RSA.pem()))),
@@ -120,12 +120,14 @@ JWT = table("jwt", [
     ),
     *claimed("RFC 7519 4.1.5", ("not before tomorrow", {"nbf": NOW + DAY}), ("nbf as text", {"nbf": "tomorrow"})),
     *claimed("RFC 7519 4.1.3",
-        ("another audience", {"aud": "other"}), ("no audience", {"aud": None}), ("an audience with more behind it", {"aud": t.AUDIENCE + "x"}),
+        ("another audience", {"aud": "other"}), ("no audience", {"aud": None}), 
+        ("an audience with more behind it", {"aud": t.AUDIENCE + "x"}),
         ("an audience in capitals", {"aud": t.AUDIENCE.upper()}), ("several others", {"aud": ["a", "b"]}), ("no audiences", {"aud": []}),
         ("an audience within another's text", {"aud": f"a {t.AUDIENCE}"}),
     ),
     *claimed("RFC 7519 4.1.1",
-        ("another issuer", {"iss": "https://other.test/"}), ("no issuer", {"iss": None}), ("an issuer without its slash", {"iss": t.ISSUER[:-1]}),
+        ("another issuer", {"iss": "https://other.test/"}), ("no issuer", {"iss": None}), 
+        ("an issuer without its slash", {"iss": t.ISSUER[:-1]}),
         ("an issuer with more behind it", {"iss": t.ISSUER + "x"}), ("an issuer in a list", {"iss": [t.ISSUER]}),
     ),
     *refused("RFC 7519 7.2",
@@ -134,15 +136,21 @@ JWT = table("jwt", [
         ("claims a thousand deep", t.rs256(b"[" * 1000 + b"]" * 1000)),
     ),
     *[row(name, "RFC 7519 4", value, (UNKNOWN, HERE)) for name, value in (
-        ("an audience twice, the right one last", twice("aud", "other", t.AUDIENCE)), ("exp twice, the right one last", twice("exp", 1, NOW + DAY)))],
+        ("an audience twice, the right one last", twice("aud", "other", t.AUDIENCE)),
+        ("exp twice, the right one last", twice("exp", 1, NOW + DAY)))],
     *refused("RFC 7519 4",
-        ("an audience twice, the right one first", twice("aud", t.AUDIENCE, "other")), ("exp twice, the right one first", twice("exp", NOW + DAY, 1))),
+        ("an audience twice, the right one first", twice("aud", t.AUDIENCE, "other")),
+        ("exp twice, the right one first", twice("exp", NOW + DAY, 1))),
     *refused("RFC 7515 2",
-        ("padding", GOOD + b"="), ("a space within", GOOD[:50] + b" " + GOOD[50:]), ("the other alphabet", GOOD.replace(b"-", b"+").replace(b"_", b"/") + b"+"),
-        ("a dot in front", b"." + GOOD), ("percent-encoded dots", GOOD.replace(b".", b"%2e")), ("another last digit of the same bytes", TWIN),
+        ("padding", GOOD + b"="), ("a space within", GOOD[:50] + b" " + GOOD[50:]), 
+        ("the other alphabet", GOOD.replace(b"-", b"+").replace(b"_", b"/") + b"+"),
+        ("a dot in front", b"." + GOOD), ("percent-encoded dots", GOOD.replace(b".", b"%2e")), 
+        ("another last digit of the same bytes", TWIN),
     ),
-    ("a token in the query", "RFC 6750 2.3", with_line(b"", path=PATH + b"?access_token=" + ES), UNKNOWN, {"rules": RULES, "needs": NEEDS}),
-    ("a token in a cookie", "RFC 6750 2", with_line(b"cookie: access_token=" + ES + b"\r\n", path=PATH), UNKNOWN, {"rules": RULES, "needs": NEEDS}),
+    ("a token in the query", "RFC 6750 2.3", with_line(b"", path=PATH + b"?access_token=" + ES), UNKNOWN,
+     {"rules": RULES, "needs": NEEDS}),
+    ("a token in a cookie", "RFC 6750 2", with_line(b"cookie: access_token=" + ES + b"\r\n", path=PATH), UNKNOWN,
+     {"rules": RULES, "needs": NEEDS}),
     ("two tokens", "RFC 6750 2", with_line(b"authorization: Bearer " + GOOD + b"\r\nauthorization: Bearer " + ES + b"\r\n", path=PATH),
      Refuse(frozenset([400, 401])), {"rules": RULES, "needs": NEEDS}),
     ("a token where a key is demanded", "threat 7", bearer(b"Bearer " + GOOD), UNKNOWN, {"needs": NEEDS}),
@@ -165,7 +173,8 @@ def nobody_asks(lane, header):
 
 
 PLACES = [
-    Case(f"a token that says where its key is, in {header}", "auth", "jwt", section, lambda lane, header=header: nobody_asks(lane, header), needs=NEEDS)
+    Case(f"a token that says where its key is, in {header}", "auth", "jwt", section,
+         lambda lane, header=header: nobody_asks(lane, header), needs=NEEDS)
     for header, section in (("jku", "RFC 7515 4.1.2"), ("x5u", "RFC 7515 4.1.5"))
 ]
 CASES = JWT + PLACES

@@ -31,7 +31,8 @@ class Passed(Wanted):
         # Who leaves it out has done no more than that.
         demand(hops and tuple(hops[:-1]) == self.before, Outcome.WRONG, f"its via is {hops!r}")
         received = re.fullmatch(rb"(?:HTTP/)?(\d(?:\.\d)?) [^\s,]+(?: \(.*\))?", hops[-1])
-        demand(received and received[1] in (self.protocol, self.protocol.removesuffix(b".0")), Outcome.WRONG, f"the last of its via is {hops[-1]!r}")
+        names = (self.protocol, self.protocol.removesuffix(b".0"))
+        demand(received and received[1] in names, Outcome.WRONG, f"the last of its via is {hops[-1]!r}")
         return ""
 
 
@@ -76,7 +77,8 @@ REQUESTS = table("h1", "hop by hop", [
     ("Via is written", "RFC 9110 7.6.3", GET + b"\r\n", passes(Passed())),
     ("Via of others stays in front", "RFC 9110 7.6.3", GET + b"via: 1.0 fred, 1.1 p.example.net\r\n\r\n",
      passes(Passed(before=(b"1.0 fred", b"1.1 p.example.net")))),
-    ("Via tells HTTP/1.0", "RFC 9110 7.6.3", (GET + b"\r\n").replace(b"1.1", b"1.0"), passes(Passed(protocol=b"1.0"), closes=True), {"end": True}),
+    ("Via tells HTTP/1.0", "RFC 9110 7.6.3", (GET + b"\r\n").replace(b"1.1", b"1.0"),
+     passes(Passed(protocol=b"1.0"), closes=True), {"end": True}),
 ]) + table("h1", "sound requests", [
     same("conditions go on", "RFC 9110 13.1.1", (b"if-match", b"\"a\", \"b\""), (b"if-unmodified-since", b"Sat, 29 Oct 1994 19:43:31 GMT")),
     same("a range goes on", "RFC 9110 14.2", (b"range", b"bytes=0-4, -5"), (b"if-range", b"\"a\"")),
@@ -97,4 +99,6 @@ ANSWERS = answers("answers: passed on", [
      replies(OK + b"content-encoding: gzip\r\ncache-control: no-transform\r\ncontent-length: %d\r\n\r\n" % len(ODD) + ODD),
      Delivered(body=ODD, has=((b"content-encoding", b"gzip"),))),
 ])
-CASES = REQUESTS + REQUESTS_H2 + ANSWERS + [Case("a POST that may have run is not sent again", "answers", "answers: order", "RFC 9110 9.2.2", sent_once)]
+CASES = REQUESTS + REQUESTS_H2 + ANSWERS + [
+    Case("a POST that may have run is not sent again", "answers", "answers: order", "RFC 9110 9.2.2", sent_once),
+]

@@ -1,1 +1,1 @@
-"""What the fault tests are made of, beside the harness of the end-to-end tests: peers that misbehave, and a witness that must not notice."""
+"""What the fault tests are made of, beside the harness of the end-to-end tests."""
