@@ -79,7 +79,7 @@ REQUESTS = table("h1", "hop by hop", [
      passes(Passed(before=(b"1.0 fred", b"1.1 p.example.net")))),
     ("Via tells HTTP/1.0", "RFC 9110 7.6.3", (GET + b"\r\n").replace(b"1.1", b"1.0"),
      passes(Passed(protocol=b"1.0"), closes=True), {"end": True}),
-]) + table("h1", "sound requests", [
+]) + table("h1", "fields", [
     same("conditions go on", "RFC 9110 13.1.1", (b"if-match", b"\"a\", \"b\""), (b"if-unmodified-since", b"Sat, 29 Oct 1994 19:43:31 GMT")),
     same("a range goes on", "RFC 9110 14.2", (b"range", b"bytes=0-4, -5"), (b"if-range", b"\"a\"")),
     ("content of any bytes goes on as it is", "RFC 9110 7.7",

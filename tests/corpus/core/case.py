@@ -68,7 +68,6 @@ CLASSES = {
     "websocket": "WebSockets on a route that allows them",
     "trailers": "fields behind a body",
     "limits": "more than is served",
-    "sound requests": "what is well formed and must pass",
     "answers: framing": "upstreams that lie about their answer's length",
     "answers: head": "upstreams that speak no sound HTTP",
     "answers: order": "upstreams that answer too early, too often or not at all",
