@@ -4,19 +4,21 @@ import contextlib
 import resource
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from contextlib import ExitStack
 
+import hpack
 import pytest
 from harness import http1
 from harness.azure import Azure, is_settled
 from harness.gate import ask as ask_admin
 from harness.until import until
 from parts.cgroup import MemoryGroup
-from parts.peer import Peer
+from parts.peer import Peer, Wire
 from parts.settings import two_endpoints
 from parts.witness import Witness, ask, code_of, is_closed, told
 
@@ -213,6 +215,54 @@ def test_uploads_that_are_held_do_not_fill_the_memory(group, config, gate, calle
     found(f"{MEMORY >> 20} MiB of memory (cgroup v{group.generation}), 300 uploads of 1 MiB held at once"
           + (", `replay_total: 2GiB`" if limits else ""), "nothing is killed; admin and health answer",
           f"{sum(crowd.counts.values())} uploads, peak {peak} MiB, 0 killed; admin and health within {told(slowest)}")
+
+
+@pytest.mark.parametrize("protocol", ["HTTP/1.1", "HTTP/2"])
+def test_uploads_that_nobody_reads_do_not_fill_the_memory(group, config, gate, caller_key, found, protocol):
+    """300 connections, each with as much of an upload as is taken, at an upstream that reads nothing: there is little that is taken."""
+    connections = 300
+    sends = upload_of_http1(caller_key) if protocol == "HTTP/1.1" else uploads_of_http2(caller_key)
+    with Peer(Wire.hold) as peer, Peer() as well, ExitStack() as stack:
+        settings = two_endpoints(config, peer.url(), well.url(), concurrency=10000)
+        settings["endpoints"]["faulty"]["upstream"] = {"max_connections": 10000}
+        settings["timeouts"] |= {"response_head": "60s", "request": "60s", "stall": "60s"}
+        running = gate(settings, start=False)
+        running.wrapped = group.wrap()
+        running.start()
+        sent = 0
+        for _ in range(connections):
+            sock = stack.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", running.port()))))
+            sock.settimeout(0.02)
+            left = memoryview(sends)
+            with contextlib.suppress(TimeoutError):
+                while left:
+                    left = left[sock.send(left) :]
+            sent += len(sends) - len(left)
+        slowest = reachable(running)
+        assert running.process.poll() is None and group.killed() == 0
+        peak = group.figure(group.peak) >> 20
+        assert peak < 128, f"{peak} MiB for {connections} uploads that nobody reads"
+        assert ask(running.port(), caller_key, "/well")[0].status == 200
+    found(f"{connections} connections of {protocol} that upload to an upstream that reads nothing, {MEMORY >> 20} MiB",
+          "nothing is killed; admin and health answer", f"{sent >> 20} MiB sent, peak {peak} MiB, 0 killed; admin and health in {told(slowest)}")
+
+
+def upload_of_http1(key):
+    head = f"POST /faulty HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\ncontent-length: {64 << 20}\r\n\r\n"
+    return head.encode() + bytes(4 << 20)
+
+
+def uploads_of_http2(key):
+    """Sixteen streams, each of which fills the window that a stream has at first (RFC 9113 section 6.9.2)."""
+    def frame(kind, flags, stream, payload):
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    fields = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost"), (":path", "/faulty"), ("authorization", f"Bearer {key}")]
+    streams = range(1, 33, 2)
+    coder = hpack.Encoder()
+    sends = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
+    sends += b"".join(frame(1, 4, stream, coder.encode(fields)) for stream in streams)
+    return sends + b"".join(frame(0, 0, stream, bytes(size)) for stream in streams for size in (16384, 16384, 16384, 16383))
 
 
 def test_memory_that_is_short_is_not_asked_for(group, config, gate, caller_key, found):
