@@ -117,6 +117,16 @@ end_to_end() {
     .venv/bin/python -m pytest -q -ra --durations=10 --strict-markers -p no:cacheprovider --junitxml="$e2e_report" "${@:-tests/e2e}"
 }
 
+# What goes wrong around the gate: peers, callers, the machine, the network, names, the clock; and too much of everything.
+faults() {
+    local report=target/faults-report.xml
+    ((EUID == 0)) || fail "the fault tests make network namespaces, mounts and control groups: run this as root"
+    programs ip=iproute2 tc=iproute2 nft=nftables slowhttptest=slowhttptest faketime=faketime wrk=wrk
+    reports+=("$report")
+    rm -f "$report"
+    .venv/bin/python -m pytest -q -ra --durations=10 --strict-markers -p no:cacheprovider --junitxml="$report" tests/faults
+}
+
 # Microsoft's own libraries, unchanged, each generation in an environment of its own, and adal for Node.js.
 microsofts_sdks() {
     local generation report
@@ -175,6 +185,7 @@ every_step() {
     step "unit, property, integration and documentation tests" unit_and_integration
     step "release build" cargo build --locked --release
     step "end-to-end tests" end_to_end
+    step "faults and overload" faults
     step "what is shipped beside the binary" shipping
     step "attack corpora" tests/corpus/run
     step "Microsoft's SDKs against mock-azure" microsofts_sdks

@@ -50,8 +50,8 @@ use crate::{
     telemetry::{access_log::AccessSender, logs::LogControl, metrics::Metrics},
 };
 
-/// How often memory is looked at.
-const MEMORY_LOOK: Duration = Duration::from_secs(1);
+/// How often memory is looked at: callers who upload at the speed of the network fill a small limit in less than a second.
+const MEMORY_LOOK: Duration = Duration::from_millis(100);
 /// How often a drain looks whether connections are left.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How long `reload --drained` waits beyond the longest a request may take to its response head.

@@ -1,9 +1,34 @@
 //! How full the memory is that this process may use: cgroup v2, then v1, else nothing is known and nothing is refused.
+//!
+//! `gate` looks, and `publish` asks how much may be held for resends.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
+
+/// Of the memory that this process may use, the part that may be held for resends: it fills faster than anybody looks.
+const HELD: u64 = 4;
+
+/// `wanted` bytes held for resends, or as many as there is memory for, which is said.
+#[must_use]
+pub fn affordable(wanted: u64) -> u64 {
+    let limit = MemoryGauge::of_this_process().map(|gauge| gauge.limit);
+    let most = most(limit);
+    if most < wanted {
+        tracing::warn!(
+            limits.replay_total = wanted,
+            memory = limit,
+            used = most,
+            "more held for resends than this process has memory for: raise the limit on its memory"
+        );
+    }
+    wanted.min(most)
+}
+
+fn most(limit: Option<u64>) -> u64 {
+    limit.map_or(u64::MAX, |limit| limit / HELD)
+}
 
 /// Where a cgroup says what it uses and may use.
 #[derive(Debug)]
@@ -88,6 +113,13 @@ mod tests {
         assert_eq!(v2.share(), Some(0.5));
         let v1 = MemoryGauge::find("5:cpu:/x\n4:hugetlb,memory:/gone\n", root.path()).expect("limit");
         assert_eq!(v1.share(), Some(0.25));
+    }
+
+    #[test]
+    fn no_more_is_held_than_a_part_of_the_limit() {
+        assert_eq!(most(None), u64::MAX);
+        assert_eq!(most(Some(256 << 20)), 64 << 20);
+        assert_eq!(affordable(1), 1);
     }
 
     #[test]

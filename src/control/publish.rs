@@ -16,6 +16,7 @@ use super::{
     build::Carried,
     descriptors::affordable,
     issuers::known::Issuers,
+    memory,
     played::Faces,
     quotas::ByName,
 };
@@ -188,7 +189,7 @@ impl Publisher {
 }
 
 fn replay_share(config: &Config, workers: usize) -> u64 {
-    config.limits.replay_total / u64::try_from(workers.max(1)).unwrap_or(1)
+    memory::affordable(config.limits.replay_total) / u64::try_from(workers.max(1)).unwrap_or(1)
 }
 
 /// Wakes every worker, so that none holds an old snapshot for longer than it must.

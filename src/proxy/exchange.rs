@@ -36,7 +36,7 @@ const EXPECT_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Deadlines {
     /// From the head to the response head.
     pub request: Duration,
-    /// From the request sent to the response head.
+    /// From the request sent to the response head, without what its caller took to send it.
     pub response_head: Duration,
     /// A caller that stands still.
     pub stall: Duration,
@@ -73,10 +73,20 @@ impl Pace {
         self.bytes.get()
     }
 
+    /// Whether it is the caller's turn.
+    fn is_awaited(&self) -> bool {
+        self.since.get().is_some()
+    }
+
+    /// How long in all it was the caller's turn.
+    fn waited(&self, now: Moment) -> Duration {
+        self.waited.get() + self.since.get().map_or(Duration::ZERO, |since| now.since(since))
+    }
+
     fn too_slow(&self, now: Moment, stall: Duration) -> bool {
         let Some(since) = self.since.get() else { return false };
         let wait = now.since(since);
-        let waited = self.waited.get() + wait;
+        let waited = self.waited(now);
         let due = MINIMUM_RATE * waited.saturating_sub(RATE_GRACE).as_secs();
         wait > stall || self.bytes.get() < due
     }
@@ -85,8 +95,8 @@ impl Pace {
 /// Where an exchange stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// No response head yet. The moments are those at which the caller is told that there will be none.
-    Awaiting { until: Moment },
+    /// No response head yet: at `until` the caller is told that there will be none. When it was sent first, if it was.
+    Awaiting { until: Moment, sent: Option<Moment> },
     /// The head was handed to the caller; the upstream's turn since then, if it is the upstream's turn.
     Streaming { upstream_since: Option<Moment> },
 }
@@ -189,7 +199,7 @@ impl Exchange {
             claim: OnceCell::new(),
             held: RefCell::default(),
             deadlines,
-            stage: Cell::new(Stage::Awaiting { until: started + deadlines.request }),
+            stage: Cell::new(Stage::Awaiting { until: started + deadlines.request, sent: None }),
             verdict: Cell::default(),
             waker: RefCell::default(),
             leash: worker.current_leash(connection),
@@ -202,15 +212,15 @@ impl Exchange {
 
     /// Sets the route's own time-out in place of the general one.
     pub fn limit_request(&self, request: Duration) {
-        if let Stage::Awaiting { .. } = self.stage.get() {
-            self.stage.set(Stage::Awaiting { until: self.started + request });
+        if let Stage::Awaiting { sent, .. } = self.stage.get() {
+            self.stage.set(Stage::Awaiting { until: self.started + request, sent });
         }
     }
 
     /// The request goes out now: from here `response_head` holds as well.
     pub fn sent(&self, now: Moment) {
-        if let Stage::Awaiting { until } = self.stage.get() {
-            self.stage.set(Stage::Awaiting { until: until.min(now + self.deadlines.response_head) });
+        if let Stage::Awaiting { until, sent } = self.stage.get() {
+            self.stage.set(Stage::Awaiting { until, sent: sent.or(Some(now)) });
         }
     }
 
@@ -304,7 +314,16 @@ impl Exchange {
             Stage::Awaiting { .. } if self.sending.too_slow(now, stall) => {
                 self.condemn(Reject::RequestTimeout, "stall")
             }
-            Stage::Awaiting { until } if now >= until => self.condemn(Reject::UpstreamTimeout, "request"),
+            // An upload that is not over is not the upstream's delay.
+            Stage::Awaiting { until, .. } if now >= until && self.sending.is_awaited() => {
+                self.condemn(Reject::RequestTimeout, "request")
+            }
+            Stage::Awaiting { until, .. } if now >= until => self.condemn(Reject::UpstreamTimeout, "request"),
+            Stage::Awaiting { sent: Some(sent), .. }
+                if now.since(sent) >= self.deadlines.response_head + self.sending.waited(now) =>
+            {
+                self.condemn(Reject::UpstreamTimeout, "request")
+            }
             Stage::Streaming { .. } if self.reading.too_slow(now, stall) => {
                 self.leash.cut();
                 self.condemn(Reject::RequestTimeout, "stall")

@@ -16,12 +16,18 @@ from harness.pki import Pki
 from . import cases as case_modules
 from .core.case import CLASSES, Outcome
 from .core.run import play_all
+from .core.sections import unnamed
 from .core.table import report, table
 from .core.upstream import Loop
 
 # What was found in the outputs of a target that ended.
 LEAKS = []
 PROFILES = ("usual", "slow", "few-descriptors")
+
+# Where a demand comes from: a section of a document, an advisory, or a threat of README.md.
+SECTION = re.compile(r"RFC \d+ [\w.]+|PROXY \d[\d.]*|CVE-\d+-\d+|threat \w+")
+# Cases that there are at least.
+LEAST = {"h1": 150, "h2": 60, "auth": 100}
 
 # What scoregate is known to fail, and why it does so still. One that passes has to leave this list.
 KNOWN = {
@@ -47,7 +53,14 @@ def all_cases():
         key = (case.corpus, case.klass, case.name)
         assert key not in seen, f"two cases are called {key}"
         assert case.klass in CLASSES, f"{key} is of no class: {case.klass}"
+        assert SECTION.fullmatch(case.section), f"{key} names no section: {case.section!r}"
         seen.add(key)
+    empty = set(CLASSES) - {case.klass for case in found}
+    assert not empty, f"classes without a case: {empty}"
+    for corpus, least in LEAST.items():
+        assert sum(case.corpus == corpus for case in found) >= least, f"fewer than {least} cases in {corpus}"
+    missing = unnamed(found)
+    assert not missing, f"no case names {', '.join(missing)}"
     return found
 
 

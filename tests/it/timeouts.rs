@@ -219,6 +219,32 @@ async fn a_caller_that_uploads_slower_than_the_minimum_rate_is_cut_off() {
 }
 
 #[tokio::test]
+async fn the_time_that_an_upload_takes_is_never_the_upstreams_delay() {
+    let upstream = Upstream::echo().await;
+    for (request_limit, expected) in [(300, (200, String::new())), (20, (408, "request_timeout".into()))] {
+        for kind in Client::KINDS {
+            let mut config = gate::config(upstream.address);
+            config.timeouts.response_head = 10 * SECOND;
+            config.timeouts.request = request_limit * SECOND;
+            let (gate, clock) = start(config);
+            let mut caller = Client::connect(kind, gate.address("public")).await;
+            let (feed, body) = streamed();
+            let sending = tokio::spawn(async move { caller.try_send(request(Method::POST, "/score", body)).await });
+            for _ in 0..30 {
+                feed.soon(vec![b'x'; 1000]).await;
+                clock.advance(SECOND);
+                tokio::time::sleep(Duration::from_millis(60)).await;
+            }
+            drop(feed);
+            let response = in_time("the answer", sending).await.unwrap().unwrap();
+            let verdict = if response.status() == 200 { (200, String::new()) } else { client::verdict(&response) };
+            assert_eq!(verdict, expected, "{kind:?}");
+            assert_eq!(hits(&gate, "request"), if expected.0 == 200 { 0.0 } else { 1.0 });
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_silent_upstream_is_never_a_stall() {
     let upstream = silent().await;
     let (gate, clock) = start(gate::config(upstream.address));

@@ -216,7 +216,7 @@ CASES = [
     of("no bleeding heart", "CVE-2014-0160", flag, ScanCommand.HEARTBLEED, "is_vulnerable_to_heartbleed", [False]),
     of("no early change of cipher", "CVE-2014-0224", flag, ScanCommand.OPENSSL_CCS_INJECTION,
         "is_vulnerable_to_ccs_injection", [False]),
-    of("no oracle for RSA", "ROBOT", flag, ScanCommand.ROBOT, "robot_result", ["NOT_VULNERABLE_NO_ORACLE",
+    of("no oracle for RSA", "CVE-2017-13099", flag, ScanCommand.ROBOT, "robot_result", ["NOT_VULNERABLE_NO_ORACLE",
         "NOT_VULNERABLE_RSA_NOT_SUPPORTED"]),
     of("an extended master secret", "RFC 7627 4", flag, ScanCommand.TLS_EXTENDED_MASTER_SECRET, "supports_ems_extension",
         [True]),

@@ -52,7 +52,7 @@ def demand(true, outcome, why):
         raise Ended(outcome, why)
 
 
-# The classes of attack. Those of tokens and certificates get their cases when the gate has them.
+# The classes of attack.
 CLASSES = {
     "framing": "length and coding of a request's body",
     "chunks": "chunks that two servers read differently",
@@ -68,7 +68,6 @@ CLASSES = {
     "websocket": "WebSockets on a route that allows them",
     "trailers": "fields behind a body",
     "limits": "more than is served",
-    "sound requests": "what is well formed and must pass",
     "answers: framing": "upstreams that lie about their answer's length",
     "answers: head": "upstreams that speak no sound HTTP",
     "answers: order": "upstreams that answer too early, too often or not at all",
@@ -98,8 +97,7 @@ CLASSES = {
     "slow": "peers that take their time",
     "descriptors": "more connections than descriptors",
     "tls": "versions, suites, renegotiation, early data",
-    "jwt": "later",
-    "mtls": "later",
+    "jwt": "tokens of an issuer, and what passes for one",
 }
 
 

@@ -14,7 +14,7 @@ class Relay(Target):
     name = "relay"
     version = "plain"
     attaches = False
-    has = frozenset(["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "prior-knowledge",
+    has = frozenset(["jwt", "h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "prior-knowledge",
                      "websocket", "proxy-protocol"])
 
     def launch(self):

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from harness.gate import BINARY, Gate, command
 from harness.processes import descriptors
 
+from ..core import tokens
 from ..core.lane import Ports
 from .target import Target, free_ports
 
@@ -29,7 +30,7 @@ class Scoregate(Target):
     name = "scoregate"
     has = frozenset(
         ["h2-upstream", "path-chars", "trailers", "extra-header", "caller-headers", "logs", "admin", "websocket",
-            "proxy-protocol", "prior-knowledge", "certificates"]
+            "proxy-protocol", "prior-knowledge", "certificates", "jwt"]
     )
 
     def launch(self):
@@ -60,6 +61,7 @@ class Scoregate(Target):
                                     {"sha256": digest(keys.expired), "expires": "2020-01-01T00:00:00Z"}]},
                 "team-b": {"keys": [{"sha256": digest(keys.b)}]},
                 "anyone": {"anonymous": {"public": True}},
+                "tenant": {"jwt": {"issuer": tokens.ISSUER, "audience": tokens.AUDIENCE, "jwks_file": self.issuer_keys()}},
             },
             "admin": {"socket": str(self.folder / "admin.sock"), "address": f"127.0.0.1:{self.admin_port}"},
             "log": {"level": "debug", "access": "all"},
@@ -79,6 +81,12 @@ class Scoregate(Target):
             config["endpoints"] |= self.endpoints(number, upstream, upstream_h2)
             config["routes"] += [route(number, names, **one) for one in ROUTES]
         return config
+
+    def issuer_keys(self):
+        """The keys of whoever issues tokens, in a file."""
+        file = self.folder / "jwks.json"
+        file.write_text(tokens.jwks())
+        return str(file)
 
     def another_certificate(self, name):
         """A second certificate for the listeners of TLS, signed by itself."""
@@ -124,6 +132,7 @@ ROUTES = [
     {"path": "/trailers", "callers": ["team-a"], "trailers": ["x-sum"]},
     {"path": "/h2", "callers": ["team-a"], "endpoint": "h2-"},
     {"path": "/ws", "callers": ["team-a"], "websocket": "on"},
+    {"path": "/jwt", "callers": ["tenant"]},
     {"path": "/mixed", "callers": ["team-a", "anyone"]},
     {"host": "secret.test", "path": "/", "callers": ["team-b"]},
     {"host": "*.wild.test", "path": "/", "callers": ["team-b"]},

@@ -16,6 +16,11 @@ PATIENCE = 20
 class Azure:
     """An AKS service `iris` with three front ends that learn a new key late."""
 
+    # What the command is run by, and more of its options.
+    wrapped, options = [], []
+    # How the service authenticates, and more of how it behaves.
+    auth, behaviour = "key", {}
+
     def __init__(self, folder, learn_lag=(0, 1, 2), operation=1):
         folder.mkdir()
         self.folder, self.secret = folder, secrets.key()
@@ -23,14 +28,14 @@ class Azure:
             "application": {"client_secret": self.secret, "role": "contributor"},
             "services": {
                 "iris": {
-                    "kind": "aks", "auth": "key", "primary_key": secrets.key(), "secondary_key": secrets.key(), "front_ends": 3,
-                    "behaviour": {"learn_lag": list(learn_lag), "operation": operation},
+                    "kind": "aks", "auth": self.auth, "primary_key": secrets.key(), "secondary_key": secrets.key(), "front_ends": 3,
+                    "behaviour": {"learn_lag": list(learn_lag), "operation": operation} | self.behaviour,
                 },
             },
         }
         (folder / "fixture.json").write_text(json.dumps(fixture))
         self.process = subprocess.Popen(
-            [BINARY, "mock-azure", "--tls", "--fixture", "fixture.json", "--port-file", "ports.json"],
+            [*self.wrapped, BINARY, "mock-azure", "--tls", "--fixture", "fixture.json", "--port-file", "ports.json", *self.options],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment(),
         )
         until((folder / "ports.json").exists, "mock-azure listens", patience=PATIENCE)

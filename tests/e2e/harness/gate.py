@@ -63,16 +63,24 @@ class Gate:
     # ---- its life ----
 
     def start(self):
+        # It may have been started before.
+        before = len(self.healths())
         self.write()
         self.launch()
         until(self.is_up, f"the gate is up; it said {self.stderr()[-2000:]}")
         self.addresses = {
             one["name"]: self.port_of(one["address"]) for one in self.status()["listeners"]
         }
-        # The last: it may have been started before.
-        *_, health = re.finditer(r'"address":"([^"]+)","message":"health"|"health".*?"address":"([^"]+)"', self.stderr())
-        self.health = self.port_of(health.group(0))
+        # What it says is written by a thread of its own, so perhaps later than it answers.
+        *_, health = until(lambda: self.healths()[before:], "its health address is in the log")
+        self.health = self.port_of(health)
         return self
+
+    def healths(self):
+        """What it has said of its health address."""
+        if not (self.folder / "stderr").exists():
+            return []
+        return [found.group(0) for found in re.finditer(r'"address":"([^"]+)","message":"health"|"health".*?"address":"([^"]+)"', self.stderr())]
 
     def launch(self):
         """Starts the process without waiting for it."""

@@ -46,7 +46,7 @@ class Connection:
 
     def head(self, method, path, headers=(), length=None):
         """A request's head."""
-        host = "localhost" if isinstance(self.port, str) else f"localhost:{self.port}"
+        host = "localhost" if isinstance(self.port, str | tuple) else f"localhost:{self.port}"
         lines = [f"{method} {path} HTTP/1.1", f"host: {host}"]
         lines += [f"{name}: {value}" for name, value in headers]
         if length is not None:

@@ -23,7 +23,8 @@ class Wire:
             self.sock.settimeout(patience)
             self.sock.connect(port)
         else:
-            self.sock = socket.create_connection(("127.0.0.1", port), timeout=patience)
+            # A port of this machine, or an address.
+            self.sock = socket.create_connection(port if isinstance(port, tuple) else ("127.0.0.1", port), timeout=patience)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.tls = None
         self.scrap = ctypes.create_string_buffer(1)
