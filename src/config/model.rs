@@ -551,7 +551,7 @@ pub struct Forward {
     pub attach: bool,
     /// Replaces the matched prefix; `None` = the path is kept.
     pub rewrite_prefix: Option<String>,
-    /// Where the caller's name is sent to the upstream, lower case.
+    /// Where the upstream is told who was let in, lower case.
     pub identity_header: Option<String>,
     /// Headers a caller may show its key in. Default `authorization` alone.
     pub caller_headers: Vec<CallerHeader>,

@@ -92,7 +92,8 @@ async fn names_and_fingerprints_let_in_and_say_who() {
             match expected {
                 Some((name, subject)) => {
                     assert_eq!(verdict.0, 200, "{subject}");
-                    assert_eq!(upstream.seen().pop().unwrap().header("x-auth-subject"), Some(name));
+                    let told = format!("{name}/{subject}");
+                    assert_eq!(upstream.seen().pop().unwrap().header("x-auth-subject"), Some(&*told));
                     let logged = format!(r#""caller":"{name}","subject":"{subject}""#);
                     eventually("the access log says who", || gate.access_log().contains(&logged)).await;
                 }
@@ -178,7 +179,7 @@ async fn a_key_and_a_certificate_on_one_route_each_let_in_alone() {
     let (good, other) = (clients.sign_uri("spiffe://prod/1", 1), clients.sign_uri("spiffe://other/1", 2));
     for alpn in KINDS {
         for (identity, key, expected) in [
-            (Some(&good), "wrong", Some("fleet")),
+            (Some(&good), "wrong", Some("fleet/spiffe://prod/1")),
             (Some(&other), CALLER_KEY, Some("team-a")),
             (None, CALLER_KEY, Some("team-a")),
             (Some(&other), "wrong", None),

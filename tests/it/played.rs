@@ -94,7 +94,8 @@ fn start(config: Config, clock: &Clock, state: &Path) -> TestGate {
 async fn one_key_is_regenerated_and_whoever_has_the_other_is_not_interrupted() {
     let (upstream, key, state) = (Upstream::echo().await, Key::new("one"), tempfile::tempdir().unwrap());
     let clock = Clock::manual(ORIGIN);
-    let config = config(&upstream, vec![service("diabetes", ServiceKind::Aks, AuthMode::Key, true, &key)]);
+    let mut config = config(&upstream, vec![service("diabetes", ServiceKind::Aks, AuthMode::Key, true, &key)]);
+    gate::forward_of(&mut config.routes[0]).identity_header = Some("x-auth-subject".into());
     let gate = start(config.clone(), &clock, state.path());
     let manager = bearer(&key, MANAGER, ARM);
     let (status, keys) = post(&gate, &manager, "diabetes/listkeys").await;
@@ -102,8 +103,11 @@ async fn one_key_is_regenerated_and_whoever_has_the_other_is_not_interrupted() {
     let [primary, secondary] = ["primaryKey", "secondaryKey"].map(|name| keys[name].as_str().unwrap().to_owned());
     let mut both = Client::both(gate.address("public")).await;
     for caller in &mut both {
-        assert_eq!(ask(caller, "/diabetes", &primary).await.0, 200);
-        assert_eq!(ask(caller, "/diabetes", &secondary).await.0, 200);
+        for key in [&primary, &secondary] {
+            assert_eq!(ask(caller, "/diabetes", key).await.0, 200);
+            let seen = upstream.seen().pop().unwrap();
+            assert_eq!(seen.header("x-auth-subject"), Some("diabetes"), "whichever key");
+        }
         assert_eq!(ask(caller, "/diabetes", "neither").await, (401, "caller_unknown".into()));
     }
     let regenerate = format!("{SERVICES}/diabetes/regenerateKeys");

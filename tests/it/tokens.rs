@@ -133,6 +133,34 @@ async fn a_token_is_refused_with_its_reason_in_the_metric_and_none_in_the_answer
 }
 
 #[tokio::test]
+async fn the_upstream_learns_whom_a_token_is_about_and_nobody_passes_for_another_caller() {
+    let key = Key::new("one");
+    let upstream = Upstream::echo().await;
+    let mut config = config(&upstream, vec![caller("tenant", "a", in_file(&[&key]))]);
+    gate::forward_of(&mut config.routes[0]).identity_header = Some("x-auth-subject".into());
+    let gate = TestGate::start_with(config, Clock::manual(ORIGIN));
+    for mut caller in Client::both(gate.address("public")).await {
+        for (claim, value, told) in [
+            ("sub", json!("somebody"), "tenant/somebody"),
+            ("sub", json!("team-a"), "tenant/team-a"),
+            ("sub", json!("other/somebody"), "tenant/other/somebody"),
+            ("sub", json!("a\r\nx-admin: yes"), "tenant/a%0D%0Ax-admin:%20yes"),
+            ("oid", json!("0000-1111"), "tenant/0000-1111"),
+            ("sub", Value::Null, "tenant"),
+        ] {
+            let mut claims = claims("a");
+            claims[claim] = value;
+            let mut asked = showing(&key.sign(&claims));
+            asked = with(asked, "x-auth-subject", "root");
+            assert_eq!(caller.send(asked).await.status(), 200, "{told}");
+            let seen = upstream.seen().pop().unwrap();
+            assert_eq!(seen.headers.get_all("x-auth-subject").iter().collect::<Vec<_>>(), [told]);
+            assert!(!seen.headers.contains_key("x-admin"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn one_token_two_routes_with_different_audiences() {
     let key = Key::new("one");
     let upstream = Upstream::echo().await;

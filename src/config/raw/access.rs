@@ -134,7 +134,7 @@ pub(crate) struct CallerKey {
     /// they are needed. Empty lines and what follows `#` mean nothing.
     #[schemars(length(min = 1))]
     pub(crate) digests: Option<String>,
-    /// What the key is called in the access log.
+    /// What the key is called in the access log and the identity header.
     #[schemars(extend("writeOnly" = false))]
     pub(crate) name: Option<Text<Name>>,
     /// The key is refused before then, RFC 3339. Default: never.

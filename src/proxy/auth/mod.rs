@@ -90,13 +90,15 @@ pub struct Grounds {
     pub services: Box<[Option<Arc<ServiceFace>>]>,
 }
 
-/// What a caller's credential says of it: a key's name, whom a token is about, a certificate's name.
+/// What a caller's credential says of it: a key's name, whom a token is about, a certificate's name, which of two keys it is.
 #[derive(Debug, Clone)]
 pub enum Subject<'s> {
     /// In the snapshot.
     Known(&'s str),
     /// In the worker's memory.
     Shown(Rc<str>),
+    /// One of a service's two keys: says nothing of who has it.
+    Slot(&'static str),
 }
 
 impl Subject<'_> {
@@ -106,6 +108,16 @@ impl Subject<'_> {
         match self {
             Self::Known(text) => text,
             Self::Shown(text) => text,
+            Self::Slot(text) => text,
+        }
+    }
+
+    /// Who it is among those that the caller's entry stands for. Whoever goes over to the other key of a service is who they were.
+    #[must_use]
+    pub fn who(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) | Self::Shown(_) => Some(self.as_str()),
+            Self::Slot(_) => None,
         }
     }
 }
@@ -228,7 +240,7 @@ impl CallerPolicy {
                     }
                 },
                 Proof::Service { .. } => match by_service(*at, snapshot, presented, evidence) {
-                    Ok(slot) => return admitted(slot.map(Subject::Known)),
+                    Ok(slot) => return admitted(slot.map(Subject::Slot)),
                     Err(reason) => refuse(reason.into()),
                 },
             }
