@@ -377,7 +377,7 @@ pub struct Caller {
     pub name: String,
     /// How it proves who it is.
     pub kind: CallerKind,
-    /// How long what one of its keys has let in may outlive the key; none = as long as it likes.
+    /// How long what its key, token or certificate has let in may outlive that; none = as long as it likes.
     pub evict_after: Option<Duration>,
     /// How much it may ask.
     pub limits: Option<CallLimits>,

@@ -1,18 +1,26 @@
 //! Callers that show client certificates, through the whole gate.
 
+use std::time::Duration;
+
 use scoregate::{
+    clock::Clock,
     config::model::{Caller, CallerKind, CertificateRules, ClientAuth, Config},
     digest::sha256,
     san::SanPattern,
 };
 
-use crate::support::{
-    client::{self, H1, H2, get, with},
-    eventually,
-    gate::{self, CALLER_KEY, TestGate},
-    pki::{self, Authority, Leaf},
-    upstream::Upstream,
+use crate::{
+    eviction,
+    support::{
+        client::{self, H1, H2, get, next_data, with},
+        eventually,
+        gate::{self, CALLER_KEY, TestGate},
+        pki::{self, Authority, Leaf},
+        upstream::Upstream,
+    },
 };
+
+const ORIGIN: u64 = 1_800_000_000;
 
 fn caller(name: &str, san: &[&str], fingerprints: &[[u8; 32]]) -> Caller {
     let names = san.iter().map(|pattern| SanPattern::parse(pattern).unwrap()).collect();
@@ -58,6 +66,13 @@ impl Shower {
         match self {
             Self::H1(caller) => caller.send(request).await,
             Self::H2(caller) => caller.send(request).await,
+        }
+    }
+
+    async fn open(&mut self, request: http::Request<client::AnyBody>) -> http::Response<hyper::body::Incoming> {
+        match self {
+            Self::H1(caller) => caller.open(request).await.unwrap(),
+            Self::H2(caller) => caller.open(request).await.unwrap(),
         }
     }
 }
@@ -193,5 +208,38 @@ async fn a_key_and_a_certificate_on_one_route_each_let_in_alone() {
                 assert_eq!(upstream.seen().pop().unwrap().header("x-auth-subject"), Some(name));
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_a_certificate_let_in_ends_soon_after_it_is_revoked() {
+    pki::install();
+    let upstream = eviction::endless().await;
+    let (ca, clients) = (Authority::new(), Authority::new());
+    let server = ca.sign(&["gate.test"]);
+    for alpn in KINDS {
+        let fleet = Caller { evict_after: Some(Duration::from_secs(10)), ..caller("fleet", &["spiffe://prod/*"], &[]) };
+        let mut config = config(&upstream, &server, &clients, vec![fleet]);
+        config.listeners[0].tls.as_mut().unwrap().client_crl = vec![clients.revoke(&[7])];
+        let gate = TestGate::start_with(config, Clock::manual(ORIGIN));
+        let mut open = Vec::new();
+        for serial in [1, 2] {
+            let identity = clients.sign_uri(&format!("spiffe://prod/{serial}"), serial);
+            let mut caller = Shower::connect(&gate, &ca, alpn, Some(&identity)).await.unwrap();
+            let mut asked = get("/score");
+            asked.headers_mut().remove("authorization");
+            let mut body = caller.open(asked).await.into_body();
+            assert_eq!(next_data(&mut body).await.unwrap().unwrap(), "some");
+            open.push((caller, body));
+        }
+        gate.reload(false, |config| {
+            config.listeners[0].tls.as_mut().unwrap().client_crl = vec![clients.revoke(&[1, 7])];
+        })
+        .await
+        .unwrap();
+        let (_stays, mut second) = open.pop().unwrap();
+        let (_goes, first) = open.pop().unwrap();
+        eviction::ends_in_time(&gate, first).await;
+        eviction::goes_on(&gate, &mut second).await;
     }
 }

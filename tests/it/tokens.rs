@@ -10,12 +10,15 @@ use scoregate::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::{self, Client, get, with},
-    eventually,
-    gate::{self, TestGate},
-    issuer::{self, Issuer, Key},
-    upstream::Upstream,
+use crate::{
+    eviction,
+    support::{
+        client::{self, Client, get, next_data, with},
+        eventually,
+        gate::{self, TestGate},
+        issuer::{self, Issuer, Key},
+        upstream::Upstream,
+    },
 };
 
 const ORIGIN: u64 = 1_800_000_000;
@@ -316,5 +319,43 @@ async fn a_reload_changes_what_tokens_must_be_at_once_and_nothing_else() {
     gate.reload(false, |config| config.callers[0] = caller("tenant", "a", in_file(&[&key]))).await.unwrap();
     for caller in &mut both {
         assert!(is(&ask(caller, &token).await, OK));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_a_token_let_in_ends_soon_after_its_time_and_after_its_key() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let upstream = eviction::endless().await;
+    for kind in Client::KINDS {
+        let evicting =
+            Caller { evict_after: Some(Duration::from_secs(10)), ..caller("tenant", "a", in_file(&[&one, &two])) };
+        let mut config = config(&upstream, vec![evicting]);
+        config.timeouts.stream_idle = Duration::from_secs(100_000);
+        let gate = TestGate::start_with(config, Clock::manual(ORIGIN));
+        let mut open = Vec::new();
+        let ending = {
+            let mut claims = claims("a");
+            claims["exp"] = json!(ORIGIN + 60);
+            one.sign(&claims)
+        };
+        for token in [&ending, &one.sign(&claims("a")), &two.sign(&claims("a"))] {
+            let mut caller = Client::connect(kind, gate.address("public")).await;
+            let mut body = caller.open(showing(token)).await.unwrap().into_body();
+            assert_eq!(next_data(&mut body).await.unwrap().unwrap(), "some");
+            open.push((caller, body));
+        }
+        let (_stays, mut of_two) = open.pop().unwrap();
+        let (_goes, of_one) = open.pop().unwrap();
+        let (_ends, of_ending) = open.pop().unwrap();
+        gate.clock.advance(Duration::from_secs(60));
+        eviction::ends_in_time(&gate, of_ending).await;
+        gate.reload(false, |config| {
+            let CallerKind::Token(tenant) = &mut config.callers[0].kind else { return };
+            tenant.keys = in_file(&[&two]);
+        })
+        .await
+        .unwrap();
+        eviction::ends_in_time(&gate, of_one).await;
+        eviction::goes_on(&gate, &mut of_two).await;
     }
 }
