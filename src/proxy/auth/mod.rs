@@ -338,7 +338,8 @@ fn by_service(
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(6)?;
     let credential = rest.strip_prefix(b" ")?;
-    let one_word = !credential.is_empty() && !credential.iter().any(|b| matches!(b, b' ' | b'\t'));
+    // A token has half a thousand bytes: byte by byte this was most of what a remembered one cost.
+    let one_word = !credential.is_empty() && memchr::memchr2(b' ', b'\t', credential).is_none();
     (scheme.eq_ignore_ascii_case(b"bearer") && one_word).then_some(credential)
 }
 
