@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from harness import http1
+from harness import http1, secrets
+from harness.azure import Azure, iris_of
 from harness.pki import Pki
 from harness.until import until
 from harness.upstream import Upstream
@@ -34,11 +35,11 @@ def replace(path, content):
     beside.rename(path)
 
 
-def status(port, headers=(), tls=None):
+def status(port, headers=(), tls=None, path="/score"):
     """None where no connection comes about, or it ends without an answer."""
     try:
         with http1.Connection(port, tls) as connection:
-            return connection.request("POST", "/score", list(headers), b"x").status
+            return connection.request("POST", path, list(headers), b"x").status
     except (ssl.SSLError, OSError, http1.Closed):
         return None
 
@@ -202,3 +203,21 @@ def test_an_authority_of_an_upstream_is_believed_as_soon_as_its_file_says_so(tmp
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+# ---- the secret of an identity ----
+
+
+def test_an_identity_is_somebody_as_soon_as_its_secrets_file_says_so(tmp_path, gate, caller_key):
+    with Azure(tmp_path / "azure", learn_lag=(0, 0, 0), operation=0) as azure:
+        settings = azure.config(tmp_path, caller_key, [{"match": {"path_prefix": "/"}}], {"enabled": False})
+        settings["listeners"] = [{"name": "local", "address": "127.0.0.1:0"}]
+        principal = tmp_path / "principal"
+        replace(principal, secrets.key())
+        running = gate(settings)
+        headers = [("authorization", f"Bearer {caller_key}")]
+        until(lambda: "7000215" in json.dumps(iris_of(running)), "the identity provider refuses the secret")
+        assert status(running.port(), headers) == 503
+        replace(principal, azure.secret)
+        # The file is seen within two seconds; then it signs in and finds the service.
+        until(lambda: status(running.port(), headers, path="/echo") == 200, "the service is found with the right one", LIVE + 8)
