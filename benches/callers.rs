@@ -53,15 +53,10 @@ impl Bench {
             json!({ "kty": "EC", "crv": "P-256", "kid": "one", "x": encode_base64url(x), "y": encode_base64url(y) });
         std::fs::write(dir.path().join("jwks.json"), json!({ "keys": [jwk] }).to_string()).unwrap();
         let hex = |key: &str| sha256(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let mut many = String::new();
-        for other in 1..100_000 {
-            writeln!(many, "{} name=key-{other}", hex(&format!("another key {other}"))).unwrap();
-        }
-        std::fs::write(dir.path().join("many.txt"), many).unwrap();
         let text = |keys: &str| {
             format!(
                 "version: 1
-listeners: [{{ name: bench, address: 127.0.0.1:8080 }}]
+listeners: [{{ name: bench, address: 127.0.0.1:8080, hosts: [gate.example] }}]
 endpoints: {{ iris: {{ upstreams: [\"http://127.0.0.1:9/score\"] }} }}
 callers:
   anyone: anonymous
@@ -78,6 +73,13 @@ routes:
             )
         };
         let many = std::env::args().any(|argument| argument == "key-of-100000") || std::env::args().len() < 3;
+        if many {
+            let mut digests = String::new();
+            for other in 1..100_000 {
+                writeln!(digests, "{} name=key-{other}", hex(&format!("another key {other}"))).unwrap();
+            }
+            std::fs::write(dir.path().join("many.txt"), digests).unwrap();
+        }
         let text = text(if many { ", { digests: many.txt }" } else { "" });
         let path = dir.path().join("bench.yaml");
         let config = config::parse(text.as_bytes(), &path, &ProcessEnv, &RealFiles).unwrap().config;

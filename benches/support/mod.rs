@@ -24,7 +24,7 @@ pub(crate) fn configuration(upstream: &str, routes: usize, keys: usize) -> confi
     let hex = |key: &str| sha256(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut text = format!(
         "version: 1
-listeners: [{{ name: bench, address: 127.0.0.1:8080 }}]
+listeners: [{{ name: bench, address: 127.0.0.1:8080, hosts: [gate.example, localhost, 127.0.0.1] }}]
 endpoints: {{ iris: {{ upstreams: [\"http://{upstream}/score\"], keys: {{ primary: {{ value: a-service-key-of-the-benchmark }} }} }} }}
 callers:
   bench:

@@ -377,7 +377,7 @@ pub struct Caller {
     pub name: String,
     /// How it proves who it is.
     pub kind: CallerKind,
-    /// How long what one of its keys has let in may outlive the key; none = as long as it likes.
+    /// How long what its key, token or certificate has let in may outlive that; none = as long as it likes.
     pub evict_after: Option<Duration>,
     /// How much it may ask.
     pub limits: Option<CallLimits>,
@@ -551,7 +551,7 @@ pub struct Forward {
     pub attach: bool,
     /// Replaces the matched prefix; `None` = the path is kept.
     pub rewrite_prefix: Option<String>,
-    /// Where the caller's name is sent to the upstream, lower case.
+    /// Where the upstream is told who was let in, lower case.
     pub identity_header: Option<String>,
     /// Headers a caller may show its key in. Default `authorization` alone.
     pub caller_headers: Vec<CallerHeader>,

@@ -113,8 +113,8 @@ pub fn decide<'s>(
     if canonical.special != Special::NONE && !canonical.special.allowed_by(forward.special) {
         return Err(refuse(Reject::BadRequest("the request's path has characters that this route does not allow")));
     }
-    let evidence = Evidence { survey, peer, trust: listener.client_trust.as_deref(), tokens, tick };
-    let admitted = forward.callers.verify(snapshot, evidence).map_err(|refused| Refusal {
+    let evidence = Evidence { peer, trust: listener.client_trust.as_deref(), tokens, tick };
+    let admitted = forward.callers.verify(snapshot, survey, evidence).map_err(|refused| Refusal {
         reject: refused.reject,
         route: Some(route),
         reason: refused.reason,

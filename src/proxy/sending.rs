@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, hea
 use hyper::body::Incoming;
 
 use super::{
+    auth::Subject,
     body::RequestBody,
     credential::LocalAttachment,
     endpoint::Handed,
@@ -18,7 +19,7 @@ use super::{
     headers::{
         forwarded::PreviousHop,
         framing,
-        outgoing::{FieldSink, Outgoing},
+        outgoing::{FieldSink, Identity, Outgoing},
         survey::ResponseSurvey,
         websocket,
     },
@@ -193,6 +194,12 @@ impl Forwarding<'_> {
         }
     }
 
+    /// Who was let in.
+    fn identity(&self) -> Option<Identity<'_>> {
+        let caller = self.view.caller(self.plan.caller)?;
+        Some(Identity { caller, who: self.plan.subject.as_ref().and_then(Subject::who) })
+    }
+
     /// The request's fields as they go on, and what the endpoint's service wants now: the present view is asked for each
     /// sending. Whatever it says, the caller's own credential does not leave.
     ///
@@ -219,7 +226,7 @@ impl Forwarding<'_> {
                 version: self.head.version,
             },
             id: &exchange.request_id,
-            identity: forward.identity_header.as_ref().zip(self.view.caller(self.plan.caller).map(|name| &**name)),
+            identity: forward.identity_header.as_ref().zip(self.identity()),
             websocket_key: false,
         }
         .write(sink);

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc};
 pub use super::view::RouteMeter;
 use super::{
     accept::Accepted,
-    auth::token_cache::TokenCache,
+    auth::{Evidence, token_cache::TokenCache},
     connection::{Connection, Leash},
     credential::{Report, Reports},
     endpoint::{LocalEndpoint, Stale},
@@ -547,7 +547,13 @@ impl Worker {
         let now = tick.now;
         let view = self.view();
         for (_, exchange) in self.exchanges.borrow().iter() {
-            let evicted = exchange.claim.get().is_some_and(|claim| claim.is_over(&view.snapshot.keys, tick));
+            let evicted = exchange.claim.get().is_some_and(|claim| {
+                let connection = &exchange.connection;
+                let policy = self.policy(connection.listener);
+                let trust = policy.as_ref().and_then(|policy| policy.client_trust.as_deref());
+                let evidence = Evidence { peer: &connection.peer, trust, tokens: self.tokens(), tick };
+                claim.is_over(&view.snapshot, evidence)
+            });
             if let Some(timeout) = exchange.judge(now, evicted) {
                 self.count_limit(timeout);
             }

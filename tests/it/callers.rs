@@ -10,6 +10,7 @@ use scoregate::{
 
 use crate::support::{
     client::{self, Client, get, with},
+    eventually,
     gate::{self, CALLER_KEY, TestGate},
     upstream::Upstream,
 };
@@ -136,6 +137,30 @@ async fn anonymous_callers_come_in_where_the_route_says_so_and_their_credentials
         }
         assert_eq!(caller.send(without_key("/score")).await.status(), 401);
     }
+}
+
+#[tokio::test]
+async fn a_keys_name_is_told_to_the_upstream_and_the_access_log() {
+    let upstream = Upstream::echo().await;
+    let mut config = gate::config(upstream.address);
+    let key = |text: &str, name: Option<&str>| CallerKey {
+        name: name.map(Into::into),
+        ..CallerKey::new(sha256(text.as_bytes()))
+    };
+    config.callers[0].kind = CallerKind::Keys(vec![key("of-laptop", Some("laptop")), key("of-nobody", None)]);
+    gate::forward_of(&mut config.routes[0]).identity_header = Some("x-auth-subject".into());
+    let gate = TestGate::start(config);
+    for mut caller in Client::both(gate.address("public")).await {
+        for (shown, told) in [("of-laptop", "team-a/laptop"), ("of-nobody", "team-a")] {
+            let asked = with(without_key("/score"), "authorization", &format!("Bearer {shown}"));
+            assert_eq!(caller.send(asked).await.status(), 200);
+            assert_eq!(upstream.seen().pop().unwrap().header("x-auth-subject"), Some(told));
+        }
+    }
+    eventually("the access log says which key", || {
+        gate.access_log().contains(r#""caller":"team-a","subject":"laptop""#)
+    })
+    .await;
 }
 
 #[tokio::test]

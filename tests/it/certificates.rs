@@ -1,18 +1,26 @@
 //! Callers that show client certificates, through the whole gate.
 
+use std::time::Duration;
+
 use scoregate::{
+    clock::Clock,
     config::model::{Caller, CallerKind, CertificateRules, ClientAuth, Config},
     digest::sha256,
     san::SanPattern,
 };
 
-use crate::support::{
-    client::{self, H1, H2, get, with},
-    eventually,
-    gate::{self, CALLER_KEY, TestGate},
-    pki::{self, Authority, Leaf},
-    upstream::Upstream,
+use crate::{
+    eviction,
+    support::{
+        client::{self, H1, H2, get, next_data, with},
+        eventually,
+        gate::{self, CALLER_KEY, TestGate},
+        pki::{self, Authority, Leaf},
+        upstream::Upstream,
+    },
 };
+
+const ORIGIN: u64 = 1_800_000_000;
 
 fn caller(name: &str, san: &[&str], fingerprints: &[[u8; 32]]) -> Caller {
     let names = san.iter().map(|pattern| SanPattern::parse(pattern).unwrap()).collect();
@@ -60,6 +68,13 @@ impl Shower {
             Self::H2(caller) => caller.send(request).await,
         }
     }
+
+    async fn open(&mut self, request: http::Request<client::AnyBody>) -> http::Response<hyper::body::Incoming> {
+        match self {
+            Self::H1(caller) => caller.open(request).await.unwrap(),
+            Self::H2(caller) => caller.open(request).await.unwrap(),
+        }
+    }
 }
 
 const KINDS: [&str; 2] = ["http/1.1", "h2"];
@@ -92,7 +107,8 @@ async fn names_and_fingerprints_let_in_and_say_who() {
             match expected {
                 Some((name, subject)) => {
                     assert_eq!(verdict.0, 200, "{subject}");
-                    assert_eq!(upstream.seen().pop().unwrap().header("x-auth-subject"), Some(name));
+                    let told = format!("{name}/{subject}");
+                    assert_eq!(upstream.seen().pop().unwrap().header("x-auth-subject"), Some(&*told));
                     let logged = format!(r#""caller":"{name}","subject":"{subject}""#);
                     eventually("the access log says who", || gate.access_log().contains(&logged)).await;
                 }
@@ -178,7 +194,7 @@ async fn a_key_and_a_certificate_on_one_route_each_let_in_alone() {
     let (good, other) = (clients.sign_uri("spiffe://prod/1", 1), clients.sign_uri("spiffe://other/1", 2));
     for alpn in KINDS {
         for (identity, key, expected) in [
-            (Some(&good), "wrong", Some("fleet")),
+            (Some(&good), "wrong", Some("fleet/spiffe://prod/1")),
             (Some(&other), CALLER_KEY, Some("team-a")),
             (None, CALLER_KEY, Some("team-a")),
             (Some(&other), "wrong", None),
@@ -192,5 +208,38 @@ async fn a_key_and_a_certificate_on_one_route_each_let_in_alone() {
                 assert_eq!(upstream.seen().pop().unwrap().header("x-auth-subject"), Some(name));
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_a_certificate_let_in_ends_soon_after_it_is_revoked() {
+    pki::install();
+    let upstream = eviction::endless().await;
+    let (ca, clients) = (Authority::new(), Authority::new());
+    let server = ca.sign(&["gate.test"]);
+    for alpn in KINDS {
+        let fleet = Caller { evict_after: Some(Duration::from_secs(10)), ..caller("fleet", &["spiffe://prod/*"], &[]) };
+        let mut config = config(&upstream, &server, &clients, vec![fleet]);
+        config.listeners[0].tls.as_mut().unwrap().client_crl = vec![clients.revoke(&[7])];
+        let gate = TestGate::start_with(config, Clock::manual(ORIGIN));
+        let mut open = Vec::new();
+        for serial in [1, 2] {
+            let identity = clients.sign_uri(&format!("spiffe://prod/{serial}"), serial);
+            let mut caller = Shower::connect(&gate, &ca, alpn, Some(&identity)).await.unwrap();
+            let mut asked = get("/score");
+            asked.headers_mut().remove("authorization");
+            let mut body = caller.open(asked).await.into_body();
+            assert_eq!(next_data(&mut body).await.unwrap().unwrap(), "some");
+            open.push((caller, body));
+        }
+        gate.reload(false, |config| {
+            config.listeners[0].tls.as_mut().unwrap().client_crl = vec![clients.revoke(&[1, 7])];
+        })
+        .await
+        .unwrap();
+        let (_stays, mut second) = open.pop().unwrap();
+        let (_goes, first) = open.pop().unwrap();
+        eviction::ends_in_time(&gate, first).await;
+        eviction::goes_on(&gate, &mut second).await;
     }
 }

@@ -1,4 +1,5 @@
-//! `revoke: evict`: what a key has let in ends soon after the key is taken back.
+//! `revoke: evict`: what a key has let in ends soon after the key is taken back. Of tokens, certificates and a service's keys: in their
+//! own files, by [`ends_in_time`].
 
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ fn take_back(config: &mut Config) {
 }
 
 /// A piece of a body now, and the rest never; `/held` has no answer at all.
-async fn endless() -> Upstream {
+pub async fn endless() -> Upstream {
     Upstream::streaming(|request, notes| async move {
         let held = request.uri().path() == "/held";
         notes.read(request).await;
@@ -74,6 +75,30 @@ fn evicted(gate: &TestGate) -> f64 {
     gate.metric("limit_hits_total{limit=\"evict_after\"}")
 }
 
+/// A stream of a caller whose `evict_after` is ten seconds and whose proof is gone: it goes on for these, and is then cut off.
+pub async fn ends_in_time(gate: &TestGate, mut body: hyper::body::Incoming) {
+    let before = evicted(gate);
+    // The sweep has seen that it is gone.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    gate.clock.advance(9 * SECOND);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(evicted(gate), before, "not before its time");
+    gate.clock.advance(SECOND);
+    let end = in_time("the end", next_data(&mut body)).await;
+    assert!(end.is_none_or(|data| data.is_err()), "cut off, not ended as complete");
+    eventually("it is counted", || evicted(gate) == before + 1.0).await;
+}
+
+/// A stream that is open and stays so, whatever time passes.
+pub async fn goes_on(gate: &TestGate, body: &mut hyper::body::Incoming) {
+    let before = evicted(gate);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    gate.clock.advance(20 * SECOND);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(tokio::time::timeout(Duration::from_millis(50), next_data(body)).await.is_err());
+    assert_eq!(evicted(gate), before);
+}
+
 #[tokio::test]
 async fn streams_of_a_key_that_is_taken_back_end_and_others_go_on() {
     let upstream = endless().await;
@@ -89,18 +114,8 @@ async fn streams_of_a_key_that_is_taken_back_end_and_others_go_on() {
         gate.reload(false, take_back).await.unwrap();
         let mut late = Client::connect(kind, gate.address("public")).await;
         assert_eq!(client::verdict(&late.send(get("/score")).await).0, 401, "the next request");
-        // The sweep has seen that it is gone.
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        gate.clock.advance(9 * SECOND);
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        assert_eq!(evicted(&gate), 0.0, "{kind}: not before its time");
-        gate.clock.advance(SECOND);
-        let end = in_time("the end", next_data(&mut body)).await;
-        assert!(end.is_none_or(|data| data.is_err()), "{kind}: cut off, not ended as complete");
-        assert_eq!(evicted(&gate), 1.0);
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        assert!(tokio::time::timeout(Duration::from_millis(50), next_data(&mut stays)).await.is_err(), "{kind}");
-        assert_eq!(evicted(&gate), 1.0);
+        ends_in_time(&gate, body).await;
+        goes_on(&gate, &mut stays).await;
     }
 }
 

@@ -13,12 +13,15 @@ use scoregate::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::{self, Client, get, with},
-    eventually,
-    gate::{self, TestGate},
-    issuer::{self, Key},
-    upstream::Upstream,
+use crate::{
+    eviction,
+    support::{
+        client::{self, Client, get, next_data, with},
+        eventually,
+        gate::{self, TestGate},
+        issuer::{self, Key},
+        upstream::Upstream,
+    },
 };
 
 const ORIGIN: u64 = 1_800_000_000;
@@ -94,7 +97,8 @@ fn start(config: Config, clock: &Clock, state: &Path) -> TestGate {
 async fn one_key_is_regenerated_and_whoever_has_the_other_is_not_interrupted() {
     let (upstream, key, state) = (Upstream::echo().await, Key::new("one"), tempfile::tempdir().unwrap());
     let clock = Clock::manual(ORIGIN);
-    let config = config(&upstream, vec![service("diabetes", ServiceKind::Aks, AuthMode::Key, true, &key)]);
+    let mut config = config(&upstream, vec![service("diabetes", ServiceKind::Aks, AuthMode::Key, true, &key)]);
+    gate::forward_of(&mut config.routes[0]).identity_header = Some("x-auth-subject".into());
     let gate = start(config.clone(), &clock, state.path());
     let manager = bearer(&key, MANAGER, ARM);
     let (status, keys) = post(&gate, &manager, "diabetes/listkeys").await;
@@ -102,8 +106,11 @@ async fn one_key_is_regenerated_and_whoever_has_the_other_is_not_interrupted() {
     let [primary, secondary] = ["primaryKey", "secondaryKey"].map(|name| keys[name].as_str().unwrap().to_owned());
     let mut both = Client::both(gate.address("public")).await;
     for caller in &mut both {
-        assert_eq!(ask(caller, "/diabetes", &primary).await.0, 200);
-        assert_eq!(ask(caller, "/diabetes", &secondary).await.0, 200);
+        for key in [&primary, &secondary] {
+            assert_eq!(ask(caller, "/diabetes", key).await.0, 200);
+            let seen = upstream.seen().pop().unwrap();
+            assert_eq!(seen.header("x-auth-subject"), Some("diabetes"), "whichever key");
+        }
         assert_eq!(ask(caller, "/diabetes", "neither").await, (401, "caller_unknown".into()));
     }
     let regenerate = format!("{SERVICES}/diabetes/regenerateKeys");
@@ -282,4 +289,35 @@ async fn an_open_service_takes_everyone_and_what_is_kept_is_never_written_over()
     assert_eq!(std::fs::read_to_string(state.path().join(&file)).unwrap(), "half");
     assert_eq!(post(&gate, &manager, "diabetes/listkeys").await.0, 200);
     assert_eq!(ask(&mut caller, "/open", "whatever").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_stream_that_a_services_key_let_in_ends_soon_after_it_is_regenerated() {
+    let (upstream, key) = (eviction::endless().await, Key::new("one"));
+    for kind in Client::KINDS {
+        let state = tempfile::tempdir().unwrap();
+        let diabetes = service("diabetes", ServiceKind::Aks, AuthMode::Key, true, &key);
+        let mut config = config(&upstream, vec![Caller { evict_after: Some(Duration::from_secs(10)), ..diabetes }]);
+        config.timeouts.stream_idle = Duration::from_secs(100_000);
+        let gate = start(config, &Clock::manual(ORIGIN), state.path());
+        let manager = bearer(&key, MANAGER, ARM);
+        let (_, keys) = post(&gate, &manager, "diabetes/listkeys").await;
+        let mut open = Vec::new();
+        for name in ["primaryKey", "secondaryKey"] {
+            let mut caller = Client::connect(kind, gate.address("public")).await;
+            let mut asked = get("/diabetes");
+            asked.headers_mut().remove("authorization");
+            let asked = with(asked, "authorization", &format!("Bearer {}", keys[name].as_str().unwrap()));
+            let mut body = caller.open(asked).await.unwrap().into_body();
+            assert_eq!(next_data(&mut body).await.unwrap().unwrap(), "some");
+            open.push((caller, body));
+        }
+        let regenerate = format!("{SERVICES}/diabetes/regenerateKeys");
+        let body = r#"{"keyType":"Primary","keyValue":null}"#;
+        assert_eq!(manage(&gate, Some(&manager), Method::POST, &regenerate, body).await.status, 202);
+        let (_stays, mut by_secondary) = open.pop().unwrap();
+        let (_goes, by_primary) = open.pop().unwrap();
+        eviction::ends_in_time(&gate, by_primary).await;
+        eviction::goes_on(&gate, &mut by_secondary).await;
+    }
 }

@@ -10,12 +10,15 @@ use scoregate::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::{self, Client, get, with},
-    eventually,
-    gate::{self, TestGate},
-    issuer::{self, Issuer, Key},
-    upstream::Upstream,
+use crate::{
+    eviction,
+    support::{
+        client::{self, Client, get, next_data, with},
+        eventually,
+        gate::{self, TestGate},
+        issuer::{self, Issuer, Key},
+        upstream::Upstream,
+    },
 };
 
 const ORIGIN: u64 = 1_800_000_000;
@@ -130,6 +133,34 @@ async fn a_token_is_refused_with_its_reason_in_the_metric_and_none_in_the_answer
     }
     eventually("the access log says who", || gate.access_log().contains(r#""caller":"tenant","subject":"somebody""#))
         .await;
+}
+
+#[tokio::test]
+async fn the_upstream_learns_whom_a_token_is_about_and_nobody_passes_for_another_caller() {
+    let key = Key::new("one");
+    let upstream = Upstream::echo().await;
+    let mut config = config(&upstream, vec![caller("tenant", "a", in_file(&[&key]))]);
+    gate::forward_of(&mut config.routes[0]).identity_header = Some("x-auth-subject".into());
+    let gate = TestGate::start_with(config, Clock::manual(ORIGIN));
+    for mut caller in Client::both(gate.address("public")).await {
+        for (claim, value, told) in [
+            ("sub", json!("somebody"), "tenant/somebody"),
+            ("sub", json!("team-a"), "tenant/team-a"),
+            ("sub", json!("other/somebody"), "tenant/other/somebody"),
+            ("sub", json!("a\r\nx-admin: yes"), "tenant/a%0D%0Ax-admin:%20yes"),
+            ("oid", json!("0000-1111"), "tenant/0000-1111"),
+            ("sub", Value::Null, "tenant"),
+        ] {
+            let mut claims = claims("a");
+            claims[claim] = value;
+            let mut asked = showing(&key.sign(&claims));
+            asked = with(asked, "x-auth-subject", "root");
+            assert_eq!(caller.send(asked).await.status(), 200, "{told}");
+            let seen = upstream.seen().pop().unwrap();
+            assert_eq!(seen.headers.get_all("x-auth-subject").iter().collect::<Vec<_>>(), [told]);
+            assert!(!seen.headers.contains_key("x-admin"));
+        }
+    }
 }
 
 #[tokio::test]
@@ -288,5 +319,43 @@ async fn a_reload_changes_what_tokens_must_be_at_once_and_nothing_else() {
     gate.reload(false, |config| config.callers[0] = caller("tenant", "a", in_file(&[&key]))).await.unwrap();
     for caller in &mut both {
         assert!(is(&ask(caller, &token).await, OK));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_a_token_let_in_ends_soon_after_its_time_and_after_its_key() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let upstream = eviction::endless().await;
+    for kind in Client::KINDS {
+        let evicting =
+            Caller { evict_after: Some(Duration::from_secs(10)), ..caller("tenant", "a", in_file(&[&one, &two])) };
+        let mut config = config(&upstream, vec![evicting]);
+        config.timeouts.stream_idle = Duration::from_secs(100_000);
+        let gate = TestGate::start_with(config, Clock::manual(ORIGIN));
+        let mut open = Vec::new();
+        let ending = {
+            let mut claims = claims("a");
+            claims["exp"] = json!(ORIGIN + 60);
+            one.sign(&claims)
+        };
+        for token in [&ending, &one.sign(&claims("a")), &two.sign(&claims("a"))] {
+            let mut caller = Client::connect(kind, gate.address("public")).await;
+            let mut body = caller.open(showing(token)).await.unwrap().into_body();
+            assert_eq!(next_data(&mut body).await.unwrap().unwrap(), "some");
+            open.push((caller, body));
+        }
+        let (_stays, mut of_two) = open.pop().unwrap();
+        let (_goes, of_one) = open.pop().unwrap();
+        let (_ends, of_ending) = open.pop().unwrap();
+        gate.clock.advance(Duration::from_secs(60));
+        eviction::ends_in_time(&gate, of_ending).await;
+        gate.reload(false, |config| {
+            let CallerKind::Token(tenant) = &mut config.callers[0].kind else { return };
+            tenant.keys = in_file(&[&two]);
+        })
+        .await
+        .unwrap();
+        eviction::ends_in_time(&gate, of_one).await;
+        eviction::goes_on(&gate, &mut of_two).await;
     }
 }

@@ -69,8 +69,9 @@ pub(crate) struct CallerTable {
     pub(crate) anonymous: Option<Anonymous>,
     /// How much it may ask, over all routes and however many keys or tokens it has. Default: any amount.
     pub(crate) limits: Option<CallLimits>,
-    /// What becomes of what a key has let in once the key is taken back or its time has passed. `finish`: it goes on to its end.
-    /// `evict`: it ends within `evict_after`. Either way the next request is refused. Default `finish`.
+    /// What becomes of what a key, token or certificate has let in once that is taken back, its time has passed, or the caller is no longer
+    /// let in by it. `finish`: it goes on to its end. `evict`: it ends within `evict_after`. Either way the next request is refused.
+    /// Default `finish`.
     #[schemars(extend("writeOnly" = false))]
     pub(crate) revoke: Option<RevokeWord>,
     /// With `revoke: evict`: how long streams, WebSockets and requests without an answer may go on. Default 30s.
@@ -134,7 +135,7 @@ pub(crate) struct CallerKey {
     /// they are needed. Empty lines and what follows `#` mean nothing.
     #[schemars(length(min = 1))]
     pub(crate) digests: Option<String>,
-    /// What the key is called in the access log.
+    /// What the key is called in the access log and the identity header.
     #[schemars(extend("writeOnly" = false))]
     pub(crate) name: Option<Text<Name>>,
     /// The key is refused before then, RFC 3339. Default: never.

@@ -28,7 +28,8 @@ pub(crate) struct Route {
     pub(crate) endpoint: Option<String>,
     /// `none`: the endpoint's credential is not attached.
     pub(crate) attach: Option<AttachNone>,
-    /// Header field in which the upstream learns the caller's name. Default: none.
+    /// Header field in which the upstream learns who was let in: the caller's name, and behind a `/` what its credential says of it (a
+    /// key's name, the `oid` or `sub` of a token, a certificate's name), where it says anything. Default: none.
     pub(crate) identity_header: Option<Text<PlainHeader>>,
     /// Header fields in which callers may show their key. Default `authorization` alone.
     #[schemars(length(min = 1))]

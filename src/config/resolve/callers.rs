@@ -52,8 +52,8 @@ pub(super) fn callers(cx: &mut Context<'_>, raw: &raw::Config) -> Vec<Caller> {
 
 fn evict_after(cx: &mut Context<'_>, table: &raw::CallerTable, path: &KeyPath) -> Option<Duration> {
     let evicts = table.revoke == Some(raw::RevokeWord::Evict);
-    if table.revoke.is_some() && table.keys.is_none() {
-        cx.error(&path.key("revoke"), "a caller without `keys`", "it beside `keys`: it is for keys alone");
+    if table.revoke.is_some() && table.anonymous.is_some() {
+        cx.error(&path.key("revoke"), "a caller that shows nothing", "it beside `keys`, `jwt`, `mtls` or `service`");
     }
     if table.evict_after.is_some() && !evicts {
         cx.error(&path.key("evict_after"), "it without `revoke: evict`", "both, or neither");

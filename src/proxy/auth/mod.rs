@@ -48,8 +48,30 @@ pub struct CallerEntry {
     pub proof: Proof,
     /// How much it may ask.
     pub limits: Option<Arc<Limiter>>,
-    /// How long what one of its keys has let in may outlive the key; none = as long as it likes.
+    /// How long what its key, token or certificate has let in may outlive that; none = as long as it likes.
     pub evict_after: Option<Duration>,
+}
+
+impl CallerEntry {
+    /// Whether this caller is let in by what it presents or has shown, and as whom. `at`: its position.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn judge<'s>(
+        &self,
+        at: usize,
+        snapshot: &'s Snapshot,
+        presented: Option<&[u8]>,
+        evidence: Evidence<'_>,
+    ) -> Result<Option<Subject<'s>>, Refused> {
+        match &self.proof {
+            Proof::Anonymous => Ok(None),
+            Proof::Keys => Ok(by_key(at, snapshot, presented, evidence)?),
+            Proof::Token(rules) => Ok(by_token(at, rules, snapshot, presented, evidence)?.map(Subject::Shown)),
+            Proof::Certificate(rules) => Ok(Some(Subject::Shown(by_certificate(rules, evidence)?))),
+            Proof::Service { .. } => Ok(by_service(at, snapshot, presented, evidence)?.map(Subject::Slot)),
+        }
+    }
 }
 
 /// How a caller proves who it is.
@@ -90,13 +112,15 @@ pub struct Grounds {
     pub services: Box<[Option<Arc<ServiceFace>>]>,
 }
 
-/// What a caller's credential says of it: a key's name, whom a token is about, a certificate's name.
+/// What a caller's credential says of it: a key's name, whom a token is about, a certificate's name, which of two keys it is.
 #[derive(Debug, Clone)]
 pub enum Subject<'s> {
     /// In the snapshot.
     Known(&'s str),
     /// In the worker's memory.
     Shown(Rc<str>),
+    /// One of a service's two keys: says nothing of who has it.
+    Slot(&'static str),
 }
 
 impl Subject<'_> {
@@ -106,6 +130,16 @@ impl Subject<'_> {
         match self {
             Self::Known(text) => text,
             Self::Shown(text) => text,
+            Self::Slot(text) => text,
+        }
+    }
+
+    /// Who it is among those that the caller's entry stands for. Whoever goes over to the other key of a service is who they were.
+    #[must_use]
+    pub fn who(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) | Self::Shown(_) => Some(self.as_str()),
+            Self::Slot(_) => None,
         }
     }
 }
@@ -139,8 +173,6 @@ impl From<Reason> for Refused {
 /// What is judged, and by what that a worker has of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
-    /// What stands in the head.
-    pub survey: &'a Survey<'a>,
     /// What the connection has shown.
     pub peer: &'a Peer,
     /// Whose client certificates are believed here and now.
@@ -194,9 +226,13 @@ impl CallerPolicy {
     ///
     /// # Errors
     /// `ambiguous_credentials`, `caller_unknown`, `caller_expired`, `caller_forbidden`.
-    pub fn verify<'s>(&self, snapshot: &'s Snapshot, evidence: Evidence<'_>) -> Result<Admitted<'s>, Refused> {
-        let presented =
-            self.presented(evidence.survey).map_err(|reject| Refused { reject, reason: None, renew: None })?;
+    pub fn verify<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        survey: &Survey<'_>,
+        evidence: Evidence<'_>,
+    ) -> Result<Admitted<'s>, Refused> {
+        let presented = self.presented(survey).map_err(|reject| Refused { reject, reason: None, renew: None })?;
         let mut refused = Refused::from(Reason::NoCredential);
         let mut refuse = |why: Refused| {
             if why.reason > refused.reason {
@@ -206,31 +242,13 @@ impl CallerPolicy {
         let (mut is_strange, mut shows_certificate) = (presented.is_some(), false);
         for at in &self.allowed {
             let Some(entry) = snapshot.callers.get(*at) else { continue };
-            let admitted = |subject| Ok(Admitted { caller: Caller(*at), subject });
-            match &entry.proof {
-                Proof::Anonymous => return admitted(None),
-                Proof::Keys => {
-                    is_strange = false;
-                    match by_key(*at, snapshot, presented, evidence) {
-                        Ok(subject) => return admitted(subject),
-                        Err(reason) => refuse(reason.into()),
-                    }
+            match entry.judge(*at, snapshot, presented, evidence) {
+                Ok(subject) => return Ok(Admitted { caller: Caller(*at), subject }),
+                Err(why) => {
+                    is_strange &= !matches!(entry.proof, Proof::Keys);
+                    shows_certificate |= why.reason == Some(Reason::CertificateForbidden);
+                    refuse(why);
                 }
-                Proof::Token(rules) => match by_token(*at, rules, snapshot, presented, evidence) {
-                    Ok(subject) => return admitted(subject.map(Subject::Shown)),
-                    Err(why) => refuse(why),
-                },
-                Proof::Certificate(rules) => match by_certificate(rules, evidence) {
-                    Ok(name) => return admitted(Some(Subject::Shown(name))),
-                    Err(reason) => {
-                        shows_certificate |= reason == Reason::CertificateForbidden;
-                        refuse(reason.into());
-                    }
-                },
-                Proof::Service { .. } => match by_service(*at, snapshot, presented, evidence) {
-                    Ok(slot) => return admitted(slot.map(Subject::Known)),
-                    Err(reason) => refuse(reason.into()),
-                },
             }
         }
         // A key that somebody else has is known, if not here.
@@ -320,7 +338,8 @@ fn by_service(
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(6)?;
     let credential = rest.strip_prefix(b" ")?;
-    let one_word = !credential.is_empty() && !credential.iter().any(|b| matches!(b, b' ' | b'\t'));
+    // A token has half a thousand bytes: byte by byte this was most of what a remembered one cost.
+    let one_word = !credential.is_empty() && memchr::memchr2(b' ', b'\t', credential).is_none();
     (scheme.eq_ignore_ascii_case(b"bearer") && one_word).then_some(credential)
 }
 

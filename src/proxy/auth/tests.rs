@@ -71,7 +71,7 @@ fn judge<T>(
     let (peer, tokens, snapshot) = (Peer::default(), TokenCache::default(), snapshot());
     let tick = Tick { now: Moment::default(), unix, dice: 0 };
     let survey = Survey::of(&fields);
-    look(policy.verify(&snapshot, Evidence { survey: &survey, peer: &peer, trust: None, tokens: &tokens, tick }))
+    look(policy.verify(&snapshot, &survey, Evidence { peer: &peer, trust: None, tokens: &tokens, tick }))
 }
 
 fn verify(policy: &CallerPolicy, fields: &[(&'static str, &str)], unix: u64) -> Result<usize, Reject> {

@@ -4,6 +4,8 @@
 //! credential, every attach and identity header of the whole configuration, and whatever `Connection` names. Framing and host
 //! are made anew by whoever sends.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{
@@ -45,6 +47,24 @@ impl FieldSink for HeaderMap {
     }
 }
 
+/// Who was let in.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// As which caller. Its name has no `/`.
+    pub caller: &'a str,
+    /// Who among those that the caller's entry stands for, where the credential says so.
+    pub who: Option<&'a str>,
+}
+
+impl<'a> Identity<'a> {
+    /// `CALLER`, or `CALLER/WHO`: what an issuer or an authority calls somebody never passes for the name of a caller, nor for somebody
+    /// whom another one names so.
+    #[must_use]
+    pub fn text(self) -> Cow<'a, str> {
+        self.who.map_or(Cow::Borrowed(self.caller), |who| Cow::Owned([self.caller, "/", who].concat()))
+    }
+}
+
 /// A request as it goes on, but for its first line, its host, its framing and its credential.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
@@ -58,8 +78,8 @@ pub struct Outgoing<'a> {
     pub hop: PreviousHop<'a>,
     /// Which it is.
     pub id: &'a RequestId,
-    /// Who sends it, for the upstream to know.
-    pub identity: Option<(&'a HeaderName, &'a str)>,
+    /// Who sends it, for the upstream to know, and in which field.
+    pub identity: Option<(&'a HeaderName, Identity<'a>)>,
     /// The key of a WebSocket's handshake passes: both sides are HTTP/1.1.
     pub websocket_key: bool,
 }
@@ -87,8 +107,8 @@ impl Outgoing<'_> {
         }
         forwarded::write(sink, &self.hop, self.survey, &self.head.fields);
         sink.field(b"x-request-id", self.id.as_bytes());
-        if let Some((name, caller)) = self.identity {
-            sink.field(name.as_str().as_bytes(), caller.as_bytes());
+        if let Some((name, identity)) = self.identity {
+            sink.field(name.as_str().as_bytes(), identity.text().as_bytes());
         }
     }
 
