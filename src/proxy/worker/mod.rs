@@ -4,9 +4,10 @@
 //! requests need is kept here in plain cells: nothing on the path of a request is shared with another worker but the `Arc` of
 //! the snapshot.
 
+mod sweep;
+
 use std::{
     cell::{Cell, RefCell},
-    convert::Infallible,
     future::Future,
     rc::Rc,
     sync::{
@@ -29,7 +30,7 @@ use super::{
     credential::{Report, Reports},
     endpoint::{LocalEndpoint, Stale},
     exchange::{Exchange, Logged},
-    memory::{self, Spare},
+    memory::Spare,
     reject::Reject,
     route::Action,
     server,
@@ -39,7 +40,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment, Tick},
     ids::{BackendId, EndpointId, Generation, ListenerId},
-    snapshot::{Access, ListenerPolicy, Snapshot, SnapshotCell, Timeouts},
+    snapshot::{Access, ListenerPolicy, Snapshot, SnapshotCell},
     telemetry::{
         access_log::{AccessRecord, AccessSender},
         metrics::{LocalGauge, Metrics},
@@ -146,9 +147,6 @@ pub struct Worker {
 
 /// Policies of listeners that are gone: more than any one reload takes away while connections of theirs are on their way.
 const MAX_RETIRED: usize = 256;
-
-/// How often tokens that are over are let go of.
-const TOKENS_PRUNED: Duration = Duration::from_secs(30);
 
 /// A listener and a route, by name: what is counted survives a reload.
 type MeterKey = (Option<ListenerId>, Box<str>);
@@ -506,102 +504,7 @@ impl Worker {
         });
     }
 
-    // ---- what it does now and then ----
-
-    /// Judges deadlines, prunes pools, adds metrics up. Sleeps without a timer while there is nothing to watch.
-    async fn sweep_forever(self: Rc<Self>) -> Infallible {
-        loop {
-            let stirred = self.stirred.notified();
-            if self.is_quiet() {
-                self.flush();
-                stirred.await;
-            }
-            tokio::time::sleep(self.sweep_interval()).await;
-            self.sweep();
-        }
-    }
-
-    fn is_quiet(&self) -> bool {
-        let pools_empty = self.backends.borrow().values().all(|b| b.connections().0 == 0);
-        self.connections.borrow().is_empty()
-            && self.exchanges.borrow().is_empty()
-            && self.awaiting_drain.borrow().is_empty()
-            && self.spare.is_none()
-            && pools_empty
-    }
-
-    /// An eighth of the shortest time-out, between 10 ms and 250 ms: a time-out is late by no more than that.
-    fn sweep_interval(&self) -> Duration {
-        const FAST: Duration = Duration::from_millis(10);
-        if !self.awaiting_drain.borrow().is_empty() {
-            return FAST;
-        }
-        let Timeouts { request_head, idle, response_head, stall, stream_idle, .. } =
-            self.view.borrow().snapshot.timeouts;
-        let shortest = request_head.min(idle).min(response_head).min(stall).min(stream_idle);
-        (shortest / 8).clamp(FAST, Duration::from_millis(250))
-    }
-
-    fn sweep(&self) {
-        let tick = self.tick();
-        let now = tick.now;
-        let view = self.view();
-        for (_, exchange) in self.exchanges.borrow().iter() {
-            let evicted = exchange.claim.get().is_some_and(|claim| {
-                let connection = &exchange.connection;
-                let policy = self.policy(connection.listener);
-                let trust = policy.as_ref().and_then(|policy| policy.client_trust.as_deref());
-                let evidence = Evidence { peer: &connection.peer, trust, tokens: self.tokens(), tick };
-                claim.is_over(&view.snapshot, evidence)
-            });
-            if let Some(timeout) = exchange.judge(now, evicted) {
-                self.count_limit(timeout);
-            }
-        }
-        for (_, connection) in self.connections.borrow().iter() {
-            let had_rested = connection.may_park.get();
-            if let Some(timeout) = connection.judge(now, &view.snapshot.timeouts) {
-                self.count_limit(timeout);
-            }
-            if !had_rested && connection.may_park.get() {
-                self.spare.note(now);
-            }
-        }
-        if self.spare.is_due(now) {
-            memory::give_back();
-        }
-        self.answer_drained();
-        self.backends.borrow_mut().retain(|_, backend| {
-            backend.prune(now);
-            Rc::strong_count(backend) > 1 || backend.connections().0 > 0
-        });
-        self.endpoints.borrow_mut().retain(|_, endpoint| Rc::strong_count(endpoint) > 1 || endpoint.handed() > 0);
-        for endpoint in self.endpoints.borrow().values() {
-            endpoint.admission().share();
-        }
-        let (tokens, pruned) = &self.tokens;
-        if now.since(pruned.get()) >= TOKENS_PRUNED {
-            pruned.set(now);
-            tokens.prune(self.tick());
-        }
-        self.flush();
-    }
-
-    fn flush(&self) {
-        for meter in self.meters.borrow().values() {
-            meter.flush();
-        }
-        for endpoint in self.endpoints.borrow().values() {
-            endpoint.flush();
-        }
-        for backend in self.backends.borrow().values() {
-            backend.flush();
-        }
-        self.held_gauge.set(usize::try_from(self.held.get()).unwrap_or(usize::MAX));
-        self.gauges.in_flight.store(self.exchanges.borrow().len(), Relaxed);
-        self.gauges.generation.store(self.view.borrow().snapshot.generation, Relaxed);
-        self.view.borrow().count_connections(&self.connections.borrow().iter().map(|(_, c)| &**c));
-    }
+    // ---- what it takes from others ----
 
     /// Takes a snapshot into use: local copies are made now, so that no request makes them.
     fn adopt(&self, snapshot: &Arc<Snapshot>) {
