@@ -8,8 +8,10 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "e2e")]
 
-from harness.fixtures import caller_key, config, full, gate, pki, pytest_sessionstart, service_key, show  # noqa: E402, F401
+from harness.fixtures import FULL, caller_key, config, full, gate, pki, pytest_sessionstart, service_key, show  # noqa: E402, F401
 
+# What takes longer is in tests/full.
+collect_ignore = [] if FULL else ["test_long.py"]
 TABLE = Path(__file__).resolve().parents[2] / "target/faults.md"
 FOUND = []
 
