@@ -17,7 +17,7 @@ FOUND = []
 
 
 @pytest.fixture
-def found(request, show):
+def found(show):
     """Writes a line of the table: the fault, what must happen, what did. The README's is made of these."""
 
     def write(fault, must, did):
