@@ -9,6 +9,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "e2e")]
 
 from harness.fixtures import (  # noqa: E402, F401
+    FULL,
     caller_key,
     config,
     full,
@@ -20,12 +21,14 @@ from harness.fixtures import (  # noqa: E402, F401
     show,
 )
 
+# What takes longer is in tests/full.
+collect_ignore = [] if FULL else ["test_long.py"]
 TABLE = Path(__file__).resolve().parents[2] / "target/faults.md"
 FOUND = []
 
 
 @pytest.fixture
-def found(request, show):
+def found(show):
     """Writes a line of the table: the fault, what must happen, what did. The README's is made of these."""
 
     def write(fault, must, did):

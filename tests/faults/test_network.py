@@ -3,89 +3,17 @@
 import threading
 import time
 from contextlib import ExitStack
-from types import SimpleNamespace
 
 import pytest
-from harness import http1, secrets
-from harness.azure import iris_of
-from harness.gate import ask as ask_admin
 from harness.until import until
-from parts.far_azure import FarAzure
-from parts.network import Network
-from parts.peer import Peer, large, usual
-from parts.witness import Witness, code_of, told
-
-ROTATION = {"enabled": False, "probe": {"spread": "1s", "successes": 3}, "adopt_gap": "100ms"}
-TIMEOUTS = {
-    "connect": "3s", "response_head": "3s", "request": "20s", "stall": "2s", "idle": "30s", "stream_idle": "5s", "request_head": "5s",
-    "lame_duck": "0s",
-}
-# What is sent and must come back.
-BODY = bytes(range(256)) * 200
-
+from parts.peer import large, usual
+from parts.witness import code_of, told
+from parts.world import BODY, admin, ask, connect, hear, hush, is_ready, made, start
 
 @pytest.fixture
-def network(root):
-    with Network() as network:
-        yield network
-
-
-@pytest.fixture
-def world(network, tmp_path, gate, caller_key):
-    """A gate between a client, an upstream and Azure; witness and `well` are on the router, whose wire to the gate is sound."""
-    with ExitStack() as stack:
-        azure = stack.enter_context(FarAzure(network, tmp_path / "azure"))
-        peer = stack.enter_context(Peer(made=network.listen("upstream")))
-        with network.on("router"):
-            well = stack.enter_context(Peer(address="10.213.2.1"))
-        settings = azure.config(tmp_path, caller_key, [], ROTATION)
-        settings["endpoints"]["iris"]["plaintext"] = "allow"
-        (tmp_path / "service").write_text(secrets.key())
-        (tmp_path / "service").chmod(0o600)
-        by_hand = {"keys": {"primary": {"file": str(tmp_path / "service")}}, "plaintext": "allow"}
-        settings["endpoints"] |= {
-            "faulty": {"upstreams": [peer.url()]} | by_hand, "well": {"upstreams": [well.url()]} | by_hand,
-        }
-        settings["routes"] = [
-            {"match": {"path_prefix": f"/{name}"}, "rewrite": {"path_prefix": "/"}, "callers": ["team"], "endpoint": name}
-            for name in ("iris", "faulty", "well")
-        ]
-        settings |= {
-            "listeners": [{"name": "public", "address": f"{network.address['gate']}:0"}], "timeouts": TIMEOUTS,
-        }
-        settings["log"] = {"level": "debug"}
-        running = gate(settings, start=False)
-        running.wrapped = network.wrap("gate")
-        yield SimpleNamespace(network=network, azure=azure, peer=peer, gate=running, key=caller_key, stack=stack)
-
-
-def start(world, witness=True):
-    world.gate.start()
-    world.port = (world.network.address["gate"], world.gate.port("public"))
-    if witness:
-        world.witness = Witness(world.port, world.key, connect=lambda: connect(world, "router"))
-        world.stack.enter_context(world.witness)
-    return world
-
-
-def connect(world, machine="client"):
-    with world.network.on(machine):
-        return http1.Connection(world.port)
-
-
-def ask(world, path="/faulty", body=BODY, machine="client"):
-    began = time.monotonic()
-    with connect(world, machine) as connection:
-        answer = connection.request("POST", path, [("authorization", f"Bearer {world.key}")], body)
-    return answer, time.monotonic() - began
-
-
-def admin(world, path):
-    return ask_admin(str(world.gate.folder / "admin.sock"), path)
-
-
-def is_ready(world):
-    return iris_of(world.gate)["ready"]
+def world(root, tmp_path, gate, caller_key):
+    with made(tmp_path, gate, caller_key) as world:
+        yield world
 
 
 def ask_many(world, path, rounds=6, callers=5):
@@ -188,18 +116,6 @@ def test_an_upstream_whose_wire_is_cut(world, found):
     found("wire to upstream cut", "504 after `response_head` or 502 after `connect`; others unharmed; served when it is back",
           f"{' and '.join(str(status) for status, _ in sorted(codes))} after {told(slowest)} at most; others {told(world.witness.slowest)}; "
           f"served again after {told(healed)}")
-
-
-def hush(world, *sides):
-    """What is sent to these sides of Azure disappears: a black hole for them alone."""
-    ports = ", ".join(str(world.azure.port(side)) for side in sides)
-    world.network.inside(
-        "router", "nft", "add table ip hushed\nadd chain ip hushed forward { type filter hook forward priority 0; }\n"
-        f"add rule ip hushed forward tcp dport {{ {ports} }} drop")
-
-
-def hear(world):
-    world.network.inside("router", "nft", "delete table ip hushed")
 
 
 def test_an_identity_provider_in_a_black_hole_at_the_start(world, found):

@@ -110,7 +110,10 @@ def test_five_times_the_connections_that_the_gate_is_busiest_with(group, config,
         prober.start()
         stack.callback(prober.over.set)
         # In turn, since the machine is not the same from one second to the next.
-        rounds = [Round(running.port(), nginx, caller_key) for _ in range(3 if full else 2)]
+        rounds = [Round(running.port(), nginx, caller_key) for _ in range(3 if full else 1)]
+        # Somebody else's second on this machine is not the gate's.
+        while max(map(Round.share, rounds)) < 0.6 and len(rounds) < 3:
+            rounds.append(Round(running.port(), nginx, caller_key))
         slowest = prober.end()
         best = max(rounds, key=Round.share)
         assert best.share() >= 0.6, [vars(one) for one in rounds]
