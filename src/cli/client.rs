@@ -53,22 +53,30 @@ pub(super) struct Question {
 /// Asks the scoregate at `admin`, else at the default socket, and reads its answer.
 pub(super) async fn ask<T: DeserializeOwned>(admin: Option<&AdminAddress>, question: Question) -> Result<T, Stop> {
     let fallbacks = Fallbacks::from_env();
-    let (stream, address) = match admin {
-        None => connect_default(&fallbacks.sockets(&places::unwritten(places::SOCKET))).await?,
-        Some(AdminAddress::Socket(path)) => connect_default(std::slice::from_ref(path)).await?,
-        Some(AdminAddress::Tcp(origin)) => (connect(origin).await?, AdminAddress::Tcp(origin.clone())),
+    let state_dirs = fallbacks.state_dirs(&places::unwritten(places::STATE_DIR));
+    let mut tokens = match admin {
+        Some(AdminAddress::Tcp(origin)) => tokens_for(origin, &state_dirs)?.into_iter(),
+        None | Some(AdminAddress::Socket(_)) => Vec::new().into_iter(),
     };
-    let token = match &address {
-        AdminAddress::Socket(_) => None,
-        AdminAddress::Tcp(origin) => token_for(origin, &fallbacks.state_dirs(&places::unwritten(places::STATE_DIR)))?,
-    };
-    let patience = question.patience;
-    let request = request(&address, question, token.as_ref())?;
-    let (status, body) = timeout(patience, exchange(stream, request))
-        .await
-        .map_err(|_elapsed| Stop::failed(format_args!("scoregate at {address} did not answer in {patience:?}")))?
-        .map_err(|error| Stop::new(Exit::Unreachable, format_args!("scoregate at {address} broke off: {error}")))?;
-    read(&address, status, &body)
+    let mut token = tokens.next();
+    loop {
+        let (stream, address) = match admin {
+            None => connect_default(&fallbacks.sockets(&places::unwritten(places::SOCKET))).await?,
+            Some(AdminAddress::Socket(path)) => connect_default(std::slice::from_ref(path)).await?,
+            Some(AdminAddress::Tcp(origin)) => (connect(origin).await?, AdminAddress::Tcp(origin.clone())),
+        };
+        let patience = question.patience;
+        let request = request(&address, &question, token.as_ref())?;
+        let (status, body) = timeout(patience, exchange(stream, request))
+            .await
+            .map_err(|_elapsed| Stop::failed(format_args!("scoregate at {address} did not answer in {patience:?}")))?
+            .map_err(|error| Stop::new(Exit::Unreachable, format_args!("scoregate at {address} broke off: {error}")))?;
+        // Refused for its token, a question has done nothing; the next may be of the scoregate that was asked.
+        match tokens.next() {
+            Some(next) if status == StatusCode::UNAUTHORIZED => token = Some(next),
+            _ => return read(&address, status, &body),
+        }
+    }
 }
 
 /// What HTTP is spoken over.
@@ -126,26 +134,30 @@ fn tls_config() -> Result<Arc<rustls::ClientConfig>, Stop> {
     Ok(Arc::new(config))
 }
 
-/// The token that is named, else on this machine the one its scoregate keeps. No token is no fault yet: some paths are open.
-fn token_for(origin: &Origin, state_dirs: &[PathBuf]) -> Result<Option<Secret>, Stop> {
+/// The token that is named, else on this machine those that its scoregates keep: a file may be left of one that is gone. No token is no
+/// fault yet: some paths are open.
+fn tokens_for(origin: &Origin, state_dirs: &[PathBuf]) -> Result<Vec<Secret>, Stop> {
     let named = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
     if let Some(token) = named {
         if origin.tls || origin.is_loopback() {
-            return Ok(Some(Secret::new(token.into_bytes())));
+            return Ok(vec![Secret::new(token.into_bytes())]);
         }
         let message = format!("the admin token is not sent in plain text to {}: use https", origin.authority);
         return Err(Stop::new(Exit::Refused, message));
     }
-    let kept = || state_dirs.iter().find_map(|dir| token::read(&dir.join(TOKEN_FILE)).ok().flatten());
-    Ok(origin.is_loopback().then(kept).flatten())
+    Ok(if origin.is_loopback() { kept(state_dirs) } else { Vec::new() })
 }
 
-fn request(address: &AdminAddress, question: Question, token: Option<&Secret>) -> Result<Request<Full<Bytes>>, Stop> {
+fn kept(state_dirs: &[PathBuf]) -> Vec<Secret> {
+    state_dirs.iter().filter_map(|dir| token::read(&dir.join(TOKEN_FILE)).ok().flatten()).collect()
+}
+
+fn request(address: &AdminAddress, question: &Question, token: Option<&Secret>) -> Result<Request<Full<Bytes>>, Stop> {
     let host = match address {
         AdminAddress::Socket(_) => "localhost",
         AdminAddress::Tcp(origin) => origin.authority.as_str(),
     };
-    let mut request = Request::builder().method(question.method).uri(&*question.path).header(header::HOST, host);
+    let mut request = Request::builder().method(&question.method).uri(&*question.path).header(header::HOST, host);
     if let Some(token) = token {
         let value = token.to_field("Bearer ").map_err(|_no_reason_that_shows_it| {
             Stop::new(Exit::Usage, format_args!("{TOKEN_VARIABLE} holds what no header can: one line of visible ASCII"))
@@ -217,6 +229,18 @@ mod tests {
 
     fn stop(status: StatusCode, body: &str) -> Stop {
         read::<serde_json::Value>(&AdminAddress::Socket("/s".into()), status, body.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn every_token_that_is_kept_is_tried_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let [left, none, own] = ["left", "none", "own"].map(|name| dir.path().join(name));
+        for (place, token) in [(&left, "of-one-that-is-gone"), (&own, "of-ours")] {
+            std::fs::create_dir(place).unwrap();
+            std::fs::write(place.join(TOKEN_FILE), token).unwrap();
+        }
+        let found: Vec<Vec<u8>> = kept(&[left, none, own]).iter().map(|token| token.expose_bytes().to_vec()).collect();
+        assert_eq!(found, [b"of-one-that-is-gone".to_vec(), b"of-ours".to_vec()]);
     }
 
     #[test]

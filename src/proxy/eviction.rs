@@ -134,6 +134,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_presented_is_not_printed() {
+        let presented = Some(Secret::new(b"canary-token".to_vec()));
+        let basis = Basis::Shown { caller: "tenant".into(), at: Cell::new(0), presented };
+        let printed = format!("{:?}", Claim { basis, after: Duration::ZERO, until: Cell::new(None) });
+        assert!(printed.contains("tenant") && !printed.contains("canary"), "{printed}");
+    }
+
+    #[test]
     fn a_key_whose_time_has_passed_is_gone() {
         let claim = Claim { basis: Basis::Key(KEY), after: Duration::ZERO, until: Cell::new(None) };
         assert!(!is_over(&claim, &keys(Some(1_002)), tick(1_000)));

@@ -243,3 +243,39 @@ async fn a_stream_that_a_certificate_let_in_ends_soon_after_it_is_revoked() {
         eviction::goes_on(&gate, &mut second).await;
     }
 }
+
+#[tokio::test]
+async fn a_host_that_another_listener_asks_a_certificate_for_is_misdirected() {
+    pki::install();
+    let upstream = Upstream::echo().await;
+    let (ca, clients) = (Authority::new(), Authority::new());
+    // One certificate for both names, so that it is not the certificate which tells them apart.
+    let server = ca.sign(&["guarded.test", "open.test"]);
+    let mut config = config(&upstream, &server, &clients, vec![caller("fleet", &["spiffe://prod/*"], &[])]);
+    config.listeners[0].hosts = vec!["guarded.test".into()];
+    config.listeners[0].tls.as_mut().unwrap().client_auth = ClientAuth::Required;
+    let mut open = gate::listener("open");
+    open.hosts = vec!["open.test".into()];
+    open.tls = Some(pki::listener_tls(&[&server]));
+    config.listeners.push(open);
+    gate::forward_of(&mut config.routes[0]).callers = vec!["fleet".into(), "team-a".into()];
+    let gate = TestGate::start(config);
+    let identity = clients.sign_uri("spiffe://prod/1", 1);
+    for (listener, sni, shown) in [("open", "open.test", None), ("public", "guarded.test", Some(&identity))] {
+        for (host, status) in [(sni, 200), ("guarded.test", 421), ("open.test", 421)] {
+            if status == 421 && host == sni {
+                continue;
+            }
+            for alpn in KINDS {
+                let stream = pki::connect(gate.address(listener), sni, ca.client(&[alpn], shown)).await.unwrap();
+                let mut asked = get("/score");
+                asked.headers_mut().insert("host", host.parse().unwrap());
+                let answer = match alpn {
+                    "h2" => H2::over(stream).await.send(asked).await,
+                    _ => H1::over(stream).await.send(asked).await,
+                };
+                assert_eq!(client::verdict(&answer).0, status, "{listener} {sni} {host} {alpn}");
+            }
+        }
+    }
+}

@@ -43,6 +43,12 @@ async fn keys_are_in_no_answer_log_line_metric_or_status() {
     assert_eq!(client::once(gate.address("public"), get("/score")).await.status(), 200);
     eventually("logged", || gate.access_log().lines().count() == requests).await;
     let operations: &dyn Operations = &gate.gate;
+    // What a panic says of whatever it was that could not be.
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let impossible: Result<(), _> = std::hint::black_box(Err((&gate.gate, operations.status())));
+        impossible.expect("this cannot happen");
+    }));
+    let panicked = panicked.unwrap_err().downcast_ref::<String>().unwrap().clone();
     for (place, text) in [
         ("answers", answers),
         ("access log", gate.access_log()),
@@ -51,6 +57,7 @@ async fn keys_are_in_no_answer_log_line_metric_or_status() {
         ("config", operations.config().to_string()),
         ("reload", format!("{changed:?}")),
         ("gate", format!("{:?}", gate.gate)),
+        ("panic", panicked),
     ] {
         for secret in [CALLER_KEY, PRIMARY, SECONDARY, "another-canary"] {
             assert!(!text.contains(secret), "{secret} in {place}: {text}");

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 pub use super::view::RouteMeter;
 use super::{
     accept::Accepted,
-    auth::{Evidence, token_cache::TokenCache},
+    auth::token_cache::TokenCache,
     connection::{Connection, Leash},
     credential::{Report, Reports},
     endpoint::{LocalEndpoint, Stale},

@@ -5,7 +5,10 @@
 use std::{convert::Infallible, rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::Worker;
-use crate::{proxy::memory, snapshot::Timeouts};
+use crate::{
+    proxy::{auth::Evidence, memory},
+    snapshot::Timeouts,
+};
 
 /// How often tokens that are over are let go of.
 const TOKENS_PRUNED: Duration = Duration::from_secs(30);
