@@ -223,7 +223,8 @@ impl<'a> Walk<'a> {
             if let Some(complaint) = (check.complaint)(&scalar.text) {
                 let found = complaint.found.map_or_else(|| described(node, secret), str::to_owned);
                 let fault = self.report.error(Some(node.at), path, found, check.expected);
-                fault.hint = complaint.hint;
+                // A variable in it may be a secret.
+                fault.hint = complaint.hint.filter(|_| !complaint.quotes || node.written().is_none());
                 return None;
             }
             let sound = is_text(scalar, &typed) || (shape.is("integer") && matches!(typed, Typed::Integer(_)));

@@ -47,12 +47,19 @@ pub(crate) struct Complaint {
     pub(crate) found: Option<&'static str>,
     /// What to do.
     pub(crate) hint: Option<String>,
+    /// The hint has words of the text in it: not to be said of a text that a variable gave.
+    pub(crate) quotes: bool,
 }
 
 impl Complaint {
     /// With a hint.
     pub(crate) fn hint(hint: impl Into<String>) -> Self {
-        Self { found: None, hint: Some(hint.into()) }
+        Self { hint: Some(hint.into()), ..Self::default() }
+    }
+
+    /// With a hint that has words of the text in it.
+    pub(crate) fn quoting(hint: impl Into<String>) -> Self {
+        Self { quotes: true, ..Self::hint(hint) }
     }
 }
 
@@ -136,7 +143,7 @@ impl Syntax for Window {
     const EXPECTED: &'static str = "times of the week such as `Sun 02:00-04:00 UTC`";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
-        text.parse().map_err(|why: WindowError| Complaint::hint(why.to_string()))
+        text.parse().map_err(|why: WindowError| Complaint::quoting(why.to_string()))
     }
 }
 

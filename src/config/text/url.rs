@@ -50,7 +50,7 @@ impl Syntax for UpstreamUrl {
 }
 
 fn unshown(found: &'static str, hint: &str) -> Complaint {
-    Complaint { found: Some(found), hint: Some(hint.to_owned()) }
+    Complaint { found: Some(found), ..Complaint::hint(hint) }
 }
 
 /// An address of Azure's control plane: credentials go there.

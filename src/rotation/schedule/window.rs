@@ -135,6 +135,11 @@ impl Days {
     }
 }
 
+/// What is quoted of a text: its beginning, with nothing that a terminal would act on.
+fn shown(text: &str) -> String {
+    text.chars().take(40).flat_map(char::escape_debug).collect()
+}
+
 fn span(text: &str) -> Result<Span, WindowError> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let is_times = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
@@ -143,7 +148,7 @@ fn span(text: &str) -> Result<Span, WindowError> {
         [times, zone] if is_times(times) => (None, times, Some(zone)),
         [days, times] => (Some(days), times, None),
         [days, times, zone] => (Some(days), times, Some(zone)),
-        _ => return Err(WindowError::Shape(text.trim().to_owned())),
+        _ => return Err(WindowError::Shape(shown(text.trim()))),
     };
     let (from, to) = times(times_word)?;
     Ok(Span {
@@ -174,15 +179,15 @@ fn day(text: &str) -> Result<u8, WindowError> {
     let lower = text.to_ascii_lowercase();
     let known = |name: &&str| **name == lower || name.get(..3) == Some(&lower);
     let found = NAMES.iter().position(known).and_then(|at| u8::try_from(at).ok());
-    found.ok_or_else(|| WindowError::Day(text.to_owned()))
+    found.ok_or_else(|| WindowError::Day(shown(text)))
 }
 
 fn times(text: &str) -> Result<(u16, u16), WindowError> {
-    let wrong = || WindowError::Times(text.to_owned());
+    let wrong = || WindowError::Times(shown(text));
     let (from, to) = text.split_once('-').ok_or_else(wrong)?;
     let (from, to) = (minutes(from).ok_or_else(wrong)?, minutes(to).ok_or_else(wrong)?);
     if from == to || from == DAY {
-        return Err(WindowError::Empty(text.to_owned()));
+        return Err(WindowError::Empty(shown(text)));
     }
     Ok((from, if to < from { to + DAY } else { to }))
 }
@@ -201,5 +206,5 @@ fn zone(text: &str) -> Result<TimeZone, WindowError> {
     if text.eq_ignore_ascii_case("utc") || text == "Z" {
         return Ok(TimeZone::UTC);
     }
-    TimeZone::get(text).map_err(|_unknown| WindowError::Zone(text.to_owned()))
+    TimeZone::get(text).map_err(|_unknown| WindowError::Zone(shown(text)))
 }
