@@ -174,7 +174,7 @@ measuring_tool() {
 
 # Rows that can be counted. Those whose floor is not yet held (benches/README.md) may not become worse than they are.
 against_peers() {
-    "$peers/run" --quick --at-most idle-plain=9KiB --at-most in-flight-upload=40MiB --at-most in-flight-download=40MiB
+    "$peers/run" --quick --at-most idle-plain=6KiB --at-most in-flight-upload=28MiB --at-most in-flight-download=28MiB
 }
 
 every_step() {
