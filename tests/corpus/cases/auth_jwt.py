@@ -10,7 +10,8 @@ from ..core.case import Case, Outcome, demand
 from ..core.judge import Refuse, Rules, Wanted
 
 PATH = b"/jwt/<TOKEN>"
-RULES = Rules(identity=(b"tenant",))
+# The entry, and whom the token names.
+RULES = Rules(identity=(b"tenant/somebody",))
 HERE = passes(Wanted(target=PATH))
 NEEDS = frozenset(["jwt"])
 NOW, DAY = int(time.time()), t.DAY
