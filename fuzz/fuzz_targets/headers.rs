@@ -8,7 +8,7 @@ use scoregate::proxy::{
     headers::{
         forwarded::PreviousHop,
         framing,
-        outgoing::{self, FieldSink, Outgoing},
+        outgoing::{self, FieldSink, Identity, Outgoing},
         survey::{ResponseSurvey, Survey},
         trace::request_id,
     },
@@ -76,7 +76,7 @@ fn forwarded(head: &RequestHead) {
         configured: &configured,
         hop,
         id: &id,
-        identity: Some((&identity, "team")),
+        identity: Some((&identity, Identity { caller: "team", who: Some("somebody") })),
         websocket_key: false,
     }
     .write(&mut writer);
@@ -94,7 +94,7 @@ fn forwarded(head: &RequestHead) {
     for name in NEVER {
         let allowed: &[&[u8]] = match name {
             "te" => &[b"trailers"],
-            "x-auth-subject" => &[b"team"],
+            "x-auth-subject" => &[b"team/somebody"],
             "x-service-key" => &[SERVICE_KEY.as_bytes()],
             "transfer-encoding" if length.is_none() => &[b"chunked"],
             _ => &[],
