@@ -1,7 +1,7 @@
 //! A pipe of the kernel's, through which a large body goes from one plain socket to another without a copy into this process.
 //!
 //! `Link::poll_take` fills one, [`Output`](super::output::Output) empties it. A pipe is held only while there is something in it;
-//! empty ones wait with their worker. There are never more than [`budget`] of them: where none is left, bodies are copied.
+//! empty ones wait with their worker. There are only so many of them: where none is left, bodies are copied.
 //!
 //! Source: splice(2). What it saves is measured in benches/README.md.
 
