@@ -7,17 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.fixtures import (  # noqa: E402, F401
-    caller_key,
-    config,
-    full,
-    gate,
-    nothing_secret_is_said,
-    pki,
-    pytest_sessionstart,
-    service_key,
-    show,
-)
+from harness.fixtures import *  # noqa: E402, F403
 from harness.model_server import ModelServer  # noqa: E402
 
 

@@ -8,18 +8,8 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "e2e")]
 
-from harness.fixtures import (  # noqa: E402, F401
-    FULL,
-    caller_key,
-    config,
-    full,
-    gate,
-    nothing_secret_is_said,
-    pki,
-    pytest_sessionstart,
-    service_key,
-    show,
-)
+from harness.fixtures import *  # noqa: E402, F403
+from harness.fixtures import FULL  # noqa: E402
 
 # What takes longer is in tests/full.
 collect_ignore = [] if FULL else ["test_long.py"]

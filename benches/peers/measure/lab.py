@@ -1,6 +1,7 @@
 """Everything a measurement stands on: a folder, certificates, cores, the upstream, and proxies that have been proved right."""
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -27,7 +28,6 @@ class Lab:
         self.proxy_core, self.other_core = machine.cores()
         self.without = {}
         self.envoy = None
-        self.azures_port_file = None
         if ENVOY in peers:
             try:
                 self.envoy = programs.install_envoy()
@@ -89,19 +89,18 @@ class Lab:
         command = [self.tools / "upstream", "--listen", f"127.0.0.1:{port}", "--delay", delay, "--stall", stall, "--on", on]
         return Server("the upstream", command, folder, {self.other_core}, [port])
 
+    @functools.cached_property
     def azure(self):
-        """The addresses and credentials of an embedded Azure with the services of `TOKENS`, started once."""
-        if self.azures_port_file is None:
-            folder = Path(tempfile.mkdtemp(prefix="azure-", dir=self.folder))
-            service = {"kind": "aks", "auth": "token", "front_ends": 1, "behaviour": TOKEN_LIFE}
-            secret = secrets.token_urlsafe(32)
-            (folder / "fixture.json").write_text(json.dumps({
-                "application": {"client_secret": secret}, "services": {f"t{n}": service for n in range(TOKENS)}}))
-            command = [self.binary, "mock-azure", "--fixture", "fixture.json", "--port-file", "ports.json"]
-            server = self.stack.enter_context(Server("the embedded Azure", command, folder, {self.other_core}, []))
-            until((folder / "ports.json").exists, "the embedded Azure listens", server.process)
-            self.azures_port_file = json.loads((folder / "ports.json").read_text()) | {"client_secret": secret}
-        return self.azures_port_file
+        """The addresses and credentials of an embedded Azure with the services of `TOKENS`, which runs from now on."""
+        folder = Path(tempfile.mkdtemp(prefix="azure-", dir=self.folder))
+        service = {"kind": "aks", "auth": "token", "front_ends": 1, "behaviour": TOKEN_LIFE}
+        secret = secrets.token_urlsafe(32)
+        (folder / "fixture.json").write_text(json.dumps({
+            "application": {"client_secret": secret}, "services": {f"t{n}": service for n in range(TOKENS)}}))
+        command = [self.binary, "mock-azure", "--fixture", "fixture.json", "--port-file", "ports.json"]
+        server = self.stack.enter_context(Server("the embedded Azure", command, folder, {self.other_core}, []))
+        until((folder / "ports.json").exists, "the embedded Azure listens", server.process)
+        return json.loads((folder / "ports.json").read_text()) | {"client_secret": secret}
 
     def certificates(self):
         """An authority and a P-256 certificate of it for localhost."""

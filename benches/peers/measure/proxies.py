@@ -101,7 +101,7 @@ def token_endpoints(lab, folder, count):
     """Endpoints of the embedded Azure's services, and the sign-in that finds them."""
     if not count:
         return {"MORE_ENDPOINTS": "", "AZURE": ""}
-    azure = lab.azure()
+    azure = lab.azure
     write_secret(folder / "principal", azure["client_secret"])
     (folder / "workspace.json").write_text(json.dumps({
         "subscription_id": azure["subscription"], "resource_group": azure["resource_group"], "workspace_name": azure["workspace"]}))
