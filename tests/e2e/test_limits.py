@@ -1,7 +1,6 @@
 """Limits by the real clock, over real sockets: what is set is what passes, whatever the number of workers, and nobody starves."""
 
 import hashlib
-import os
 import signal
 import threading
 import time
@@ -9,10 +8,10 @@ import time
 import pytest
 
 from harness import http1, http2, secrets
+from harness.fixtures import FULL
 from harness.until import until
 from harness.upstream import Upstream
 
-FULL = os.environ.get("SCOREGATE_FULL") == "1"
 WINDOW = 10.0
 # Requests a second, and by default as many at once: so long may a busy machine keep a caller from asking before it is the caller who
 # leaves something. Each asks for twice as many all the time.

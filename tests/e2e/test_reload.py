@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import random
 import re
 import socket
@@ -17,29 +16,21 @@ import websockets.sync.client
 import websockets.sync.server
 
 from harness import http1, secrets
+from harness.files import LIVE, replace
+from harness.fixtures import FULL
 from harness.kubelet import Volume
 from harness.load import Load
 from harness.pki import Pki
 from harness.until import until
 from harness.upstream import Upstream
 
-FULL = os.environ.get("SCOREGATE_FULL") == "1"
 UPLOAD = random.Random(7).randbytes(8 << 20)
-# What the watch needs at most; the issue's number.
-LIVE = 2.0
 
 
 @pytest.fixture
 def service(service_key):
     with Upstream(service_key.read_text().strip()) as upstream:
         yield upstream
-
-
-def replace(path, content):
-    """As a careful person writes a file: beside it, then renamed over it."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(content if isinstance(content, bytes) else content.encode())
-    beside.rename(path)
 
 
 def reloads(running, result):

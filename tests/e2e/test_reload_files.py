@@ -16,23 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from harness import http1, secrets
 from harness.azure import Azure, iris_of
+from harness.files import LIVE, replace
 from harness.pki import Pki
 from harness.until import until
 from harness.upstream import Upstream
-
-LIVE = 2.0
 
 
 @pytest.fixture
 def service(service_key):
     with Upstream(service_key.read_text().strip()) as upstream:
         yield upstream
-
-
-def replace(path, content):
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(content if isinstance(content, bytes) else content.encode())
-    beside.rename(path)
 
 
 def status(port, headers=(), tls=None, path="/score"):

@@ -5,19 +5,14 @@ import os
 import pytest
 
 from harness import secrets
+from harness.files import replace
+from harness.fixtures import FULL
 from harness.load import Load
 from harness.until import until
 from harness.upstream import Upstream
 
-ROUNDS = int(os.environ.get("SCOREGATE_ROUNDS", 200 if os.environ.get("SCOREGATE_FULL") == "1" else 50))
+ROUNDS = int(os.environ.get("SCOREGATE_ROUNDS", 200 if FULL else 50))
 MAY_GROW = 16 << 20
-
-
-def replace(path, value):
-    """As a careful person writes a key file: beside it, then renamed over it."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(value + "\n")
-    beside.rename(path)
 
 
 def signalled(running):
@@ -40,8 +35,8 @@ def watched(running):
 @pytest.mark.parametrize("upstream_protocol, take_up", [("h1", signalled), ("h2c", signalled), ("h1", watched)])
 def test_a_hot_key_rotates_under_load(upstream_protocol, take_up, tmp_path, config, gate, pki, caller_key, show):
     primary, secondary = tmp_path / "primary", tmp_path / "secondary"
-    replace(primary, first := secrets.key())
-    replace(secondary, second := secrets.key())
+    replace(primary, (first := secrets.key()) + "\n")
+    replace(secondary, (second := secrets.key()) + "\n")
     rounds = ROUNDS if (upstream_protocol, take_up) == ("h1", signalled) else ROUNDS // 5
     with Upstream(first, second) as service:
         settings = config(service.url())
@@ -76,7 +71,7 @@ def test_a_hot_key_rotates_under_load(upstream_protocol, take_up, tmp_path, conf
                 new = secrets.key()
                 # At once: the old value is dropped in the same moment in which the new one is made.
                 service.keys = {second, new}
-                replace(primary, new)
+                replace(primary, new + "\n")
                 activate("primary")
                 before = service.seen[f"Bearer {new}"]
                 until(lambda: service.seen[f"Bearer {new}"] > before, "the new value is used")
