@@ -1,0 +1,229 @@
+//! One stream: what came for its request and is not taken yet, and the windows of both directions.
+//!
+//! Shared by the connection's task, which fills it, and the stream's own, which empties it. [`Inbound`] is a request's body to the
+//! rest of the proxy, [`Duplex`] a stream that has become a WebSocket's.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::Frame;
+
+use super::{flow::Inflow, frame::Reason, session::Session};
+use crate::proxy::connection::Leash;
+
+/// A stream.
+#[derive(Debug)]
+pub struct Stream {
+    /// Its number.
+    pub(super) id: u32,
+    /// The leash on its task.
+    pub(super) leash: Rc<Leash>,
+    inbox: RefCell<Inbox>,
+    /// What the caller may send on it.
+    pub(super) inflow: Cell<Inflow>,
+    /// What is still to come of a body whose length is known.
+    pub(super) left: Cell<Option<u64>>,
+    /// What we may send on it.
+    pub(super) window: Cell<i64>,
+    /// Whoever waits for that to become more.
+    pub(super) writer: RefCell<Option<Waker>>,
+    /// The caller has sent all of it.
+    pub(super) is_received: Cell<bool>,
+    /// We have sent all of it.
+    pub(super) is_sent: Cell<bool>,
+    /// A head was sent.
+    pub(super) is_answered: Cell<bool>,
+    /// One side has reset it.
+    pub(super) is_reset: Cell<bool>,
+}
+
+/// What came and is not taken.
+#[derive(Debug, Default)]
+struct Inbox {
+    data: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    reader: Option<Waker>,
+}
+
+impl Stream {
+    /// A stream whose head was read. `left`: the length of its body, where that is known.
+    pub(super) fn new(id: u32, inflow: Inflow, window: i64, left: Option<u64>, is_received: bool) -> Self {
+        Self {
+            id,
+            leash: Rc::default(),
+            inbox: RefCell::default(),
+            inflow: Cell::new(inflow),
+            left: Cell::new(left),
+            window: Cell::new(window),
+            writer: RefCell::default(),
+            is_received: Cell::new(is_received),
+            is_sent: Cell::default(),
+            is_answered: Cell::default(),
+            is_reset: Cell::default(),
+        }
+    }
+
+    /// A piece of the body came.
+    pub(super) fn put(&self, data: &[u8]) {
+        let mut inbox = self.inbox.borrow_mut();
+        inbox.data.push_back(Bytes::copy_from_slice(data));
+        if let Some(reader) = inbox.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// The body's end came.
+    pub(super) fn end(&self, trailers: Option<HeaderMap>) {
+        let mut inbox = self.inbox.borrow_mut();
+        inbox.trailers = trailers;
+        self.is_received.set(true);
+        if let Some(reader) = inbox.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether the body has come and was taken.
+    fn is_taken(&self) -> bool {
+        let inbox = self.inbox.borrow();
+        self.is_received.get() && inbox.data.is_empty() && inbox.trailers.is_none()
+    }
+
+    /// Bytes that nobody took, and nobody will.
+    pub(super) fn abandon(&self) -> usize {
+        let mut inbox = self.inbox.borrow_mut();
+        inbox.reader = None;
+        inbox.data.drain(..).map(|data| data.len()).sum()
+    }
+
+    /// Wakes whoever waits to write.
+    pub(super) fn wake_writer(&self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+}
+
+/// A request's body, as it comes in over a stream.
+#[derive(Debug)]
+pub struct Inbound {
+    session: Rc<Session>,
+    stream: Rc<Stream>,
+}
+
+/// The stream was reset before its end.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the stream was reset")]
+pub struct WasReset;
+
+impl Inbound {
+    /// The body of a stream.
+    pub(super) const fn new(session: Rc<Session>, stream: Rc<Stream>) -> Self {
+        Self { session, stream }
+    }
+
+    /// Whether there is nothing more to come.
+    pub fn is_end_stream(&self) -> bool {
+        self.stream.is_taken()
+    }
+
+    /// The next piece of it.
+    pub fn poll_frame(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WasReset>>> {
+        let mut inbox = self.stream.inbox.borrow_mut();
+        if let Some(data) = inbox.data.pop_front() {
+            drop(inbox);
+            self.session.give_back(&self.stream, data.len());
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if self.stream.is_received.get() {
+            return Poll::Ready(inbox.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        if self.stream.is_reset.get() {
+            return Poll::Ready(Some(Err(WasReset)));
+        }
+        if !inbox.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            inbox.reader = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// A stream as the byte stream of a WebSocket (RFC 8441 section 5).
+#[derive(Debug)]
+pub struct Duplex {
+    inbound: Inbound,
+    ahead: Bytes,
+}
+
+impl Duplex {
+    /// The byte stream of a stream.
+    pub(super) const fn new(inbound: Inbound) -> Self {
+        Self { inbound, ahead: Bytes::new() }
+    }
+
+    /// Reads what is there. 0: the other side has finished.
+    ///
+    /// # Errors
+    /// Where the stream was reset.
+    pub fn poll_fill(&mut self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let frame = match ready!(self.inbound.poll_frame(cx)) {
+                None => return Poll::Ready(Ok(0)),
+                Some(frame) => frame.map_err(|reset| io::Error::new(io::ErrorKind::ConnectionReset, reset))?,
+            };
+            // Trailers say nothing here.
+            if let Ok(data) = frame.into_data()
+                && !data.is_empty()
+            {
+                self.ahead = data;
+                return Poll::Ready(Ok(self.ahead.len()));
+            }
+        }
+    }
+
+    /// What was read and not taken.
+    #[must_use]
+    pub fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Takes some of it.
+    pub fn take_ahead(&mut self, length: usize) {
+        self.ahead.advance(length.min(self.ahead.len()));
+    }
+
+    /// Sends as much as goes now.
+    ///
+    /// # Errors
+    /// Where the stream was reset.
+    pub fn poll_write(&self, bytes: &[u8], cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        let sent = ready!(self.inbound.session.poll_send(&self.inbound.stream, bytes, false, cx));
+        Poll::Ready(sent.map_err(|reset| io::Error::new(io::ErrorKind::ConnectionReset, reset)))
+    }
+
+    /// Ends our direction.
+    pub fn finish(&self) {
+        self.inbound.session.send_end(&self.inbound.stream);
+    }
+}
+
+/// Ends a stream with its task, however that ends: what was not sent is reset, what was not read is not wanted.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) session: Rc<Session>,
+    pub(super) stream: Rc<Stream>,
+    /// What it is reset with where it was not answered whole.
+    pub(super) otherwise: Reason,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.session.close(&self.stream, self.otherwise);
+    }
+}
