@@ -232,9 +232,9 @@ impl Session {
 
     /// A stream's task has ended.
     pub(super) fn close(&self, stream: &Stream, otherwise: Reason) {
-        let unread = stream.abandon();
         let state = &mut *self.state.borrow_mut();
-        let mut woken = state.give_back(unread);
+        // What came after it was forgotten.
+        let mut woken = state.give_back(stream.abandon());
         if !stream.is_reset.get() {
             let reason = match (stream.is_sent.get(), stream.is_received.get()) {
                 (true, true) => None,
@@ -300,6 +300,8 @@ impl State {
     /// A stream is over.
     pub(super) fn forget(&mut self, id: u32, by_us: bool) {
         if let Some(stream) = self.streams.remove(&id) {
+            // Its task may end before it has begun.
+            self.give_back(stream.abandon());
             stream.is_reset.set(!(stream.is_sent.get() && stream.is_received.get()));
         }
         if self.ended.len() == REMEMBERED {

@@ -80,28 +80,42 @@ const fn tables() -> ([u16; SYMBOLS], [Run; LONGEST], [u16; 1 << QUICK]) {
 /// # Errors
 /// Where it has the end of string in it, or ends in anything but less than eight bits of its beginning.
 pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Result<(), Broken> {
-    into.reserve(coded.len() * 8 / 5 + 1);
-    let mut rest = coded.iter();
+    let begin = into.len();
+    // No code is shorter than five bits.
+    into.resize(begin + coded.len() * 8 / 5, 0);
+    let mut room = into.iter_mut().skip(begin);
+    let mut decoded = begin;
+    let mut rest = coded;
     // The bits to come, from the uppermost down, and how many there are.
     let (mut bits, mut have) = (0_u64, 0_u32);
     loop {
-        while have <= 56 {
-            let Some(byte) = rest.next() else { break };
+        if let Some((four, more)) = rest.split_first_chunk::<4>()
+            && have <= 32
+        {
+            bits |= u64::from(u32::from_be_bytes(*four)) << (32 - have);
+            have += 32;
+            rest = more;
+        }
+        while have <= 56
+            && rest.len() < 4
+            && let Some((byte, more)) = rest.split_first()
+        {
             bits |= u64::from(*byte) << (56 - have);
             have += 8;
+            rest = more;
         }
         let [first, ..] = bits.to_be_bytes();
         let short = SHORT.get(usize::from(first)).copied().unwrap_or_default();
         let (symbol, length) = if short == 0 { long(bits) } else { (short & 0xff, u32::from(short >> 8)) };
         if length > have {
+            into.truncate(decoded);
             // The beginning of the end of string, which is all ones (RFC 7541 section 5.2).
             let padding = have < 8 && (have == 0 || bits >> (64 - have) == (1 << have) - 1);
             return if padding { Ok(()) } else { Err(Broken) };
         }
-        if symbol == END {
-            return Err(Broken);
-        }
-        into.extend(u8::try_from(symbol));
+        let (Ok(byte), Some(place)) = (u8::try_from(symbol), room.next()) else { return Err(Broken) };
+        *place = byte;
+        decoded += 1;
         bits <<= length;
         have -= length;
     }
