@@ -1,5 +1,5 @@
 //! A caller's HTTP/2 connection (RFC 9113), from its preface to its end. This file is its task: it reads, hands what it read to
-//! [`input`], and writes what the streams' tasks ([`serving`]) have put together in [`session`].
+//! `input`, and writes what the streams' tasks (`serving`) have put together in `session`.
 
 pub mod flow;
 pub mod frame;
