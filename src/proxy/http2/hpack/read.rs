@@ -91,7 +91,8 @@ impl Decoder {
             string(rest, &mut self.name)?
         };
         let value = string(rest, &mut self.value)?;
-        let sound = is_value(value) && (index > 0 || name.first() == Some(&b':') || is_name(name));
+        let known = (1..=STATIC.len()).contains(&index);
+        let sound = is_value(value) && (known || name.first() == Some(&b':') || is_name(name));
         each(Field { name, value, sound });
         if keeps {
             self.said.add(name, value, sound);
@@ -265,6 +266,10 @@ mod tests {
                 if kind == 0x40 {
                     decoder.read(&[0xbe], |field| seen = Some(field.sound)).unwrap();
                     assert_eq!(seen, Some(sound), "again, {name:?}: {value:?}");
+                    // The name alone from the table, where it stands although the field was refused.
+                    let good_name = sound || ["a", ":path"].contains(&name);
+                    decoder.read(b"\x7e\x01b", |field| seen = Some(field.sound)).unwrap();
+                    assert_eq!(seen, Some(good_name), "again with another value, {name:?}");
                 }
             }
         }
