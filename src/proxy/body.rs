@@ -46,8 +46,10 @@ pub enum CallerBody {
 impl CallerBody {
     /// The head was read: how the body is framed is known. Framing that is refused leaves nothing to be read.
     pub fn begin(&self, version: http::Version, survey: &Survey<'_>) {
-        if let Self::H1(link) = self {
-            link.begin_body(framing::body_of_request(version, survey), survey.expects_continue());
+        match self {
+            Self::H1(link) => link.begin_body(framing::body_of_request(version, survey), survey.expects_continue()),
+            Self::H2(inbound) => inbound.expects_continue.set(survey.expects_continue()),
+            Self::None => {}
         }
     }
 

@@ -235,3 +235,22 @@ async fn streams_take_turns() {
     }
     assert_eq!(read, [4 << 20; 4]);
 }
+
+#[tokio::test]
+async fn who_waits_for_a_100_gets_it_once_its_body_is_wanted() {
+    let upstream = Upstream::echo().await;
+    let gate = TestGate::start(gate::config(upstream.address));
+    let mut caller = Frames::connect(&gate).await;
+    let expecting = [block("POST", "/score"), known(35, "100-continue")].concat();
+    caller.send(&[frame(HEADERS, END_HEADERS, 1, &expecting)]).await;
+    let (flags, _, ahead) = caller.next_of(HEADERS).await;
+    assert_eq!((flags, &ahead[..]), (END_HEADERS, &b"\x20\x08\x03100"[..]));
+    caller.send(&[frame(DATA, END_STREAM, 1, b"data")]).await;
+    let (_, _, answer) = caller.next_of(HEADERS).await;
+    assert_eq!(answer[0], 0x88);
+    assert_eq!(caller.next_of(DATA).await.2, b"data");
+    // Nobody asks for the body of a request that is refused.
+    let refused = [block("POST", "/score"), known(35, "100-continue"), known(28, "99999999999")].concat();
+    caller.send(&[frame(HEADERS, END_HEADERS, 3, &refused)]).await;
+    assert_eq!(&caller.next_of(HEADERS).await.2[..5], b"\x08\x03413");
+}

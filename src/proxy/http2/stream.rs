@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 
 use super::{flow::Inflow, frame::Reason, session::Session};
@@ -115,6 +115,8 @@ impl Stream {
 pub struct Inbound {
     session: Rc<Session>,
     stream: Rc<Stream>,
+    /// The caller waits for a 100 before it sends its body.
+    pub expects_continue: Cell<bool>,
 }
 
 /// The stream was reset before its end.
@@ -125,7 +127,7 @@ pub struct WasReset;
 impl Inbound {
     /// The body of a stream.
     pub(super) const fn new(session: Rc<Session>, stream: Rc<Stream>) -> Self {
-        Self { session, stream }
+        Self { session, stream, expects_continue: Cell::new(false) }
     }
 
     /// Whether there is nothing more to come.
@@ -146,6 +148,9 @@ impl Inbound {
         }
         if self.stream.is_reset.get() {
             return Poll::Ready(Some(Err(WasReset)));
+        }
+        if self.expects_continue.take() {
+            self.session.send_head(&self.stream, StatusCode::CONTINUE, false, |_block| {});
         }
         if !inbox.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
             inbox.reader = Some(cx.waker().clone());
