@@ -1,5 +1,6 @@
 //! HTTP/2 by the frame: what no client library would send, and what none would show.
 
+use scoregate::config::model::UpstreamProtocol;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -18,8 +19,11 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -208,7 +212,7 @@ async fn what_the_upstream_says_ahead_is_heard_before_its_answer() {
 async fn streams_take_turns() {
     let upstream = Upstream::streaming(|request, notes| async move {
         notes.read(request).await;
-        http::Response::new(crate::support::client::full(vec![b'x'; 4 << 20]))
+        http::Response::new(crate::support::client::full(vec![b'x'; 16 << 20]))
     })
     .await;
     let gate = TestGate::start(gate::config(upstream.address));
@@ -229,11 +233,11 @@ async fn streams_take_turns() {
         read[(stream as usize - 1) / 2] += data.len();
         if flags & END_STREAM != 0 {
             ended += 1;
-            // Of 4 MiB each; the others are not far behind whoever is first.
+            // Of 16 MiB each, more than what kernels hold; the others are on their way when the first is through.
             assert!(ended > 1 || read.iter().all(|read| *read > 256 << 10), "{read:?}");
         }
     }
-    assert_eq!(read, [4 << 20; 4]);
+    assert_eq!(read, [16 << 20; 4]);
 }
 
 #[tokio::test]
@@ -253,4 +257,81 @@ async fn who_waits_for_a_100_gets_it_once_its_body_is_wanted() {
     let refused = [block("POST", "/score"), known(35, "100-continue"), known(28, "99999999999")].concat();
     caller.send(&[frame(HEADERS, END_HEADERS, 3, &refused)]).await;
     assert_eq!(&caller.next_of(HEADERS).await.2[..5], b"\x08\x03413");
+}
+
+#[tokio::test]
+async fn a_body_that_is_reset_is_never_passed_on_as_whole() {
+    let upstream = Upstream::echo().await;
+    let mut config = gate::config(upstream.address);
+    config.endpoints[0].connect.protocol = UpstreamProtocol::H2c;
+    let gate = TestGate::start(config);
+    let mut caller = Frames::connect(&gate).await;
+    for stream in (1..80).step_by(2) {
+        let data = |flags, data: &[u8]| frame(DATA, flags, stream, data);
+        caller.send(&[frame(HEADERS, END_HEADERS, stream, &block("POST", "/score")), data(0, b"part1")]).await;
+        if stream % 4 == 1 {
+            eventually("under way", || gate.metric("in_flight{endpoint=\"iris\"}") > 0.0).await;
+        }
+        let reset = frame(RESET, 0, stream, &8_u32.to_be_bytes());
+        caller.send(&[data(0, b"part2"), data(END_STREAM, b"part3"), reset]).await;
+    }
+    caller.send(&[frame(HEADERS, END_HEADERS | END_STREAM, 81, &block("GET", "/score"))]).await;
+    assert_eq!(caller.next_of(HEADERS).await.1, 81);
+    eventually("nothing is left", || gate.metric("in_flight{endpoint=\"iris\"}") == 0.0).await;
+    for seen in upstream.seen() {
+        assert!(seen.method == "GET" || seen.body == "part1part2part3", "{:?}", seen.body);
+    }
+}
+
+#[tokio::test]
+async fn who_is_idle_and_told_to_go_goes_when_it_has_heard() {
+    let upstream = Upstream::echo().await;
+    let gate = TestGate::start(gate::config(upstream.address));
+    let mut caller = Frames::connect(&gate).await;
+    caller.send(&[frame(HEADERS, END_HEADERS | END_STREAM, 1, &block("GET", "/score"))]).await;
+    caller.next_of(HEADERS).await;
+    let inner = std::sync::Arc::clone(&gate.gate);
+    let leaving = tokio::spawn(async move { inner.drain().await });
+    let (_, _, first) = caller.next_of(GOAWAY).await;
+    assert_eq!(first, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0], "begin no more");
+    let (_, _, asked) = caller.next_of(PING).await;
+    caller.send(&[frame(PING, ACK, 0, &asked)]).await;
+    let (_, _, last) = caller.next_of(GOAWAY).await;
+    assert_eq!(last, [0, 0, 0, 1, 0, 0, 0, 0], "the last that was heard");
+    assert_eq!(in_time("the end", caller.0.read(&mut [0])).await.unwrap(), 0);
+    drop(caller);
+    in_time("the gate's end", leaving).await.unwrap();
+}
+
+#[tokio::test]
+async fn uploads_that_nobody_takes_leave_room_for_one_that_is() {
+    let upstream = Hostile::start(|mut turn| async move { drop(turn.raw.rest().await) }).await;
+    let mut config = gate::config(upstream.address);
+    config.endpoints[0].concurrency = 1;
+    let gate = TestGate::start(config);
+    let mut caller = Frames::connect(&gate).await;
+    let piece = vec![b'x'; 16_000];
+    let (mut connection, mut streams) = (65_535_i64, [256_i64 << 10; 4]);
+    // Three that wait for their turn hold most of the connection's window; the one that has its turn goes on with the rest of it.
+    for (at, pieces) in [(0, 1), (1, 16), (2, 16), (3, 16), (0, 32)] {
+        let stream = 1 + 2 * at as u32;
+        if pieces < 32 {
+            caller.send(&[frame(HEADERS, END_HEADERS, stream, &block("POST", "/score"))]).await;
+        }
+        let mut left = pieces;
+        while left > 0 {
+            if connection >= 16_000 && streams[at] >= 16_000 {
+                caller.send(&[frame(DATA, 0, stream, &piece)]).await;
+                (connection, streams[at], left) = (connection - 16_000, streams[at] - 16_000, left - 1);
+                continue;
+            }
+            let (_, of, more) = caller.next_of(WINDOW_UPDATE).await;
+            let more = i64::from(u32::from_be_bytes(more.try_into().unwrap()));
+            if of == 0 {
+                connection += more;
+            } else {
+                streams[(of as usize - 1) / 2] += more;
+            }
+        }
+    }
 }

@@ -36,7 +36,8 @@ impl Inflow {
     /// So many of them were used. Some: the peer is to be told that it may send so many more.
     pub fn give(&mut self, bytes: usize) -> Option<u32> {
         self.used = self.used.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if self.used == 0 || self.used < self.size / 2 {
+        // Where others hold on to most of the window, half of it may never come together.
+        if self.used == 0 || (self.used < self.size / 2 && self.used < self.left) {
             return None;
         }
         let more = std::mem::take(&mut self.used);
@@ -95,11 +96,14 @@ mod tests {
         assert_eq!(window.take(101), Err(Reason::FlowControl));
         assert_eq!(window.take(100), Ok(()));
         assert_eq!(window.take(1), Err(Reason::FlowControl));
-        assert_eq!(window.give(49), None);
-        assert_eq!(window.take(1), Err(Reason::FlowControl), "the peer was not told yet");
-        assert_eq!(window.give(1), Some(50));
-        assert_eq!(window.take(50), Ok(()));
-        assert_eq!(window.give(100), Some(100));
+        assert_eq!(window.give(0), None);
+        assert_eq!(window.give(50), Some(50));
+        assert_eq!(window.take(10), Ok(()));
+        assert_eq!(window.give(10), None, "there is enough left");
+        assert_eq!(window.take(30), Ok(()));
+        assert_eq!(window.give(1), Some(11), "more than is left");
+        assert_eq!(window.take(22), Err(Reason::FlowControl));
+        assert_eq!(window.take(21), Ok(()));
     }
 
     #[test]

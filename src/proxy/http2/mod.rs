@@ -104,7 +104,7 @@ enum Stage {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.end_streams();
+        self.session.state.borrow_mut().end_streams();
     }
 }
 
@@ -131,11 +131,12 @@ impl Task {
             if let Stage::Lingering(how) = self.stage {
                 return self.poll_linger(cx).map(|()| how);
             }
-            self.obey(cx);
             let dry = match self.stage {
                 Stage::Ending(_) => true,
                 _ => self.poll_read(&mut read, cx),
             };
+            // What was read may be what was waited for.
+            self.obey(cx);
             match self.poll_write(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_lost)) => return Poll::Ready(Err("cut_off_by_client")),
@@ -225,7 +226,7 @@ impl Task {
                 Poll::Ready(Ok((0, _)) | Err(_)) => {
                     self.saw_eof = true;
                     let idle = self.session.state.borrow().streams.is_empty() && !self.input.is_in_head();
-                    self.end_streams();
+                    self.session.state.borrow_mut().end_streams();
                     self.stage = Stage::Ending(if idle { Ok(()) } else { Err("cut_off_by_client") });
                     return true;
                 }
@@ -236,6 +237,9 @@ impl Task {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         self.input.take(bytes)?;
         let watch = &self.session.connection.watch;
+        if std::mem::take(&mut self.input.ended_head) {
+            watch.note_head(false);
+        }
         watch.note_head(self.input.is_in_head());
         if self.input.began && watch.phase().0 == Phase::Head {
             watch.enter(Phase::Idle);
@@ -245,18 +249,11 @@ impl Task {
 
     /// The caller broke a rule that ends the connection (RFC 9113 section 5.4.1).
     fn break_off(&mut self, reason: Reason) {
-        self.end_streams();
-        frame::put_goaway(&mut self.session.state.borrow_mut().out, self.input.last, reason);
+        let mut state = self.session.state.borrow_mut();
+        state.end_streams();
+        frame::put_goaway(&mut state.out, self.input.last, reason);
+        drop(state);
         self.stage = Stage::Ending(Err("h2"));
-    }
-
-    /// Ends every stream, without a word to the caller.
-    fn end_streams(&self) {
-        let streams: Vec<_> = self.session.state.borrow_mut().streams.drain().map(|(_, stream)| stream).collect();
-        for stream in streams {
-            stream.is_reset.set(true);
-            stream.leash.cut();
-        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -276,6 +273,7 @@ impl Task {
                         if was_full && !state.is_full() {
                             state.wake_waiting();
                         }
+                        state.compact();
                         return Poll::Pending;
                     }
                 }

@@ -158,11 +158,15 @@ impl TrailerReader {
     /// Takes a field; those beyond `most` bytes are as good as malformed.
     pub fn field(&mut self, field: Field<'_>, most: usize) {
         let Field { name, value, sound } = field;
-        self.size += name.len() + value.len() + OVERHEAD;
+        self.size = self.size.saturating_add(name.len() + value.len() + OVERHEAD);
+        self.malformed |= !sound || self.size > most;
+        if self.malformed {
+            return;
+        }
         let of_connection =
             matches!(known(name), Known::Connection | Known::TransferEncoding | Known::Upgrade | Known::Hop);
         match (HeaderName::from_lowercase(name), HeaderValue::from_bytes(value)) {
-            (Ok(name), Ok(value)) if sound && !of_connection && self.size <= most => {
+            (Ok(name), Ok(value)) if !of_connection => {
                 self.malformed |= self.trailers.try_append(name, value).is_err();
             }
             _ => self.malformed = true,

@@ -72,7 +72,7 @@ fn say_ahead(session: &Session, stream: &Stream) {
 ///
 /// # Errors
 /// Where the upstream broke off.
-async fn answer_with(session: &Session, stream: &Stream, method: &Method, answer: Answer) -> Result<(), CutOff> {
+async fn answer_with(session: &Session, stream: &Rc<Stream>, method: &Method, answer: Answer) -> Result<(), CutOff> {
     let Answer { head, mut body, .. } = answer;
     let bodiless = method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = body.length().filter(|_| !bodiless);
@@ -95,7 +95,7 @@ async fn answer_with(session: &Session, stream: &Stream, method: &Method, answer
 
 fn poll_body(
     session: &Session,
-    stream: &Stream,
+    stream: &Rc<Stream>,
     body: &mut ResponseBody,
     piece: &mut Bytes,
     cx: &mut Context<'_>,

@@ -61,10 +61,11 @@ pub(super) struct State {
     /// What we may send, and what we may send on a new stream.
     pub(super) window: i64,
     pub(super) initial_window: i64,
-    /// Whoever waits for room or for the connection's window.
-    waiting: VecDeque<Waker>,
-    /// Streams that ended, and whether it was we who reset them.
-    ended: VecDeque<(u32, bool)>,
+    /// Streams that wait for room or for the connection's window.
+    waiting: VecDeque<Rc<Stream>>,
+    /// Streams that ended, and those of them that we reset.
+    ended: Ring,
+    reset: Ring,
     heads: Vec<RequestHead>,
 }
 
@@ -80,7 +81,8 @@ impl Session {
             window: i64::from(FIRST_WINDOW),
             initial_window: i64::from(FIRST_WINDOW),
             waiting: VecDeque::new(),
-            ended: VecDeque::new(),
+            ended: Ring::default(),
+            reset: Ring::default(),
             heads: Vec::new(),
         };
         Rc::new(Self {
@@ -127,7 +129,7 @@ impl Session {
             }
             write(&mut BlockWriter::answer(out, status));
         });
-        stream.is_answered.set(true);
+        stream.is_answered.set(!status.is_informational());
         stream.is_sent.set(end);
         self.wake();
     }
@@ -164,7 +166,7 @@ impl Session {
     /// Where the stream was reset.
     pub(super) fn poll_send(
         &self,
-        stream: &Stream,
+        stream: &Rc<Stream>,
         data: &[u8],
         end: bool,
         cx: &Context<'_>,
@@ -193,10 +195,9 @@ impl Session {
             self.wake();
             return Poll::Ready(Ok(sent));
         }
-        if stream.window.get() <= 0 {
-            stream.writer.replace(Some(cx.waker().clone()));
-        } else {
-            state.waiting.push_back(cx.waker().clone());
+        stream.writer.replace(Some(cx.waker().clone()));
+        if stream.window.get() > 0 && !stream.is_waiting.replace(true) {
+            state.waiting.push_back(Rc::clone(stream));
         }
         Poll::Pending
     }
@@ -267,10 +268,19 @@ impl State {
         self.out.shrink_to(KEPT);
     }
 
+    /// Lets go of what is written, where the rest cannot be yet.
+    pub(super) fn compact(&mut self) {
+        if self.written >= KEPT {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
     /// Has everybody who waits for room or for the connection's window look again.
     pub(super) fn wake_waiting(&mut self) {
-        for waiting in self.waiting.drain(..) {
-            waiting.wake();
+        for stream in self.waiting.drain(..) {
+            stream.is_waiting.set(false);
+            stream.wake_writer();
         }
     }
 
@@ -302,16 +312,60 @@ impl State {
         if let Some(stream) = self.streams.remove(&id) {
             // Its task may end before it has begun.
             self.give_back(stream.abandon());
-            stream.is_reset.set(!(stream.is_sent.get() && stream.is_received.get()));
+            stream.is_reset.set(by_us || !(stream.is_sent.get() && stream.is_received.get()));
+            if stream.is_waiting.get() {
+                self.waiting.retain(|waiting| waiting.id != id);
+            }
         }
-        if self.ended.len() == REMEMBERED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back((id, by_us));
+        if by_us { self.reset.push(id) } else { self.ended.push(id) }
     }
 
-    /// Whether a stream that is over was reset by us: what comes of it was under way. None: it never was, or that was long ago.
-    pub(super) fn was_reset_by_us(&self, id: u32) -> Option<bool> {
-        self.ended.iter().rev().find(|(ended, _)| *ended == id).map(|(_, by_us)| *by_us)
+    /// Ends every stream, without a word to the caller.
+    pub(super) fn end_streams(&mut self) {
+        self.waiting.clear();
+        for (_, stream) in self.streams.drain() {
+            self.inflow.give(stream.abandon());
+            stream.is_reset.set(true);
+            stream.leash.cut();
+        }
+    }
+
+    /// What is known of a stream that is over.
+    pub(super) fn ending(&self, id: u32) -> Ending {
+        if self.reset.has(id) {
+            Ending::Reset
+        } else if self.ended.has(id) {
+            Ending::Ended
+        } else {
+            Ending::Unknown
+        }
+    }
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// We reset it: what comes of it was under way.
+    Reset,
+    /// It was over on both sides, or the caller reset it.
+    Ended,
+    /// It never was, or that was long ago.
+    Unknown,
+}
+
+/// The last streams of some kind.
+#[derive(Debug, Default)]
+struct Ring(VecDeque<u32>);
+
+impl Ring {
+    fn push(&mut self, id: u32) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(id);
+    }
+
+    fn has(&self, id: u32) -> bool {
+        self.0.iter().rev().any(|other| *other == id)
     }
 }

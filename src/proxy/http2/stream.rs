@@ -32,13 +32,14 @@ pub struct Stream {
     pub(super) left: Cell<Option<u64>>,
     /// What we may send on it.
     pub(super) window: Cell<i64>,
-    /// Whoever waits for that to become more.
+    /// Whoever waits for that to become more, or, if `is_waiting`, for its turn.
     pub(super) writer: RefCell<Option<Waker>>,
+    pub(super) is_waiting: Cell<bool>,
     /// The caller has sent all of it.
     pub(super) is_received: Cell<bool>,
     /// We have sent all of it.
     pub(super) is_sent: Cell<bool>,
-    /// A head was sent.
+    /// The final head was sent.
     pub(super) is_answered: Cell<bool>,
     /// One side has reset it.
     pub(super) is_reset: Cell<bool>,
@@ -48,8 +49,42 @@ pub struct Stream {
 #[derive(Debug, Default)]
 struct Inbox {
     data: VecDeque<Bytes>,
+    /// Small pieces behind those, together.
+    small: Vec<u8>,
     trailers: Option<HeaderMap>,
+    /// Some of it is gone: what is left is no end.
+    is_abandoned: bool,
     reader: Option<Waker>,
+}
+
+/// Pieces under this are put together while nobody takes them, up to so many bytes: each by itself would cost more than it has in it.
+const SMALL: usize = 1 << 10;
+const TOGETHER: usize = 8 << 10;
+
+impl Inbox {
+    fn put(&mut self, data: &[u8]) {
+        let waits = !(self.data.is_empty() && self.small.is_empty());
+        if waits && data.len() < SMALL {
+            self.small.extend_from_slice(data);
+            if self.small.len() >= TOGETHER {
+                self.data.push_back(std::mem::take(&mut self.small).into());
+            }
+            return;
+        }
+        if !self.small.is_empty() {
+            self.data.push_back(std::mem::take(&mut self.small).into());
+        }
+        self.data.push_back(Bytes::copy_from_slice(data));
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        let next = self.data.pop_front();
+        next.or_else(|| (!self.small.is_empty()).then(|| std::mem::take(&mut self.small).into()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.small.is_empty() && self.trailers.is_none()
+    }
 }
 
 impl Stream {
@@ -63,6 +98,7 @@ impl Stream {
             left: Cell::new(left),
             window: Cell::new(window),
             writer: RefCell::default(),
+            is_waiting: Cell::default(),
             is_received: Cell::new(is_received),
             is_sent: Cell::default(),
             is_answered: Cell::default(),
@@ -73,7 +109,7 @@ impl Stream {
     /// A piece of the body came.
     pub(super) fn put(&self, data: &[u8]) {
         let mut inbox = self.inbox.borrow_mut();
-        inbox.data.push_back(Bytes::copy_from_slice(data));
+        inbox.put(data);
         if let Some(reader) = inbox.reader.take() {
             reader.wake();
         }
@@ -92,14 +128,18 @@ impl Stream {
     /// Whether the body has come and was taken.
     fn is_taken(&self) -> bool {
         let inbox = self.inbox.borrow();
-        self.is_received.get() && inbox.data.is_empty() && inbox.trailers.is_none()
+        self.is_received.get() && inbox.is_empty() && !inbox.is_abandoned
     }
 
-    /// Bytes that nobody took, and nobody will.
+    /// Throws away what nobody took; says how many bytes. Who takes it still is told that it is not whole.
     pub(super) fn abandon(&self) -> usize {
         let mut inbox = self.inbox.borrow_mut();
-        inbox.reader = None;
-        inbox.data.drain(..).map(|data| data.len()).sum()
+        inbox.is_abandoned |= !self.is_received.get() || !inbox.is_empty();
+        inbox.trailers = None;
+        if let Some(reader) = inbox.reader.take() {
+            reader.wake();
+        }
+        std::iter::from_fn(|| inbox.take()).map(|data| data.len()).sum()
     }
 
     /// Wakes whoever waits to write.
@@ -138,7 +178,10 @@ impl Inbound {
     /// The next piece of it.
     pub fn poll_frame(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WasReset>>> {
         let mut inbox = self.stream.inbox.borrow_mut();
-        if let Some(data) = inbox.data.pop_front() {
+        if inbox.is_abandoned {
+            return Poll::Ready(Some(Err(WasReset)));
+        }
+        if let Some(data) = inbox.take() {
             drop(inbox);
             self.session.give_back(&self.stream, data.len());
             return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -149,7 +192,7 @@ impl Inbound {
         if self.stream.is_reset.get() {
             return Poll::Ready(Some(Err(WasReset)));
         }
-        if self.expects_continue.take() {
+        if self.expects_continue.take() && !self.stream.is_answered.get() {
             self.session.send_head(&self.stream, StatusCode::CONTINUE, false, |_block| {});
         }
         if !inbox.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
@@ -230,5 +273,55 @@ pub(super) struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.session.close(&self.stream, self.otherwise);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn pieces_come_out_as_they_went_in_and_small_ones_together() {
+        let mut inbox = Inbox::default();
+        let sizes = [1, 1, 2000, 5, 5, 1023, 1024, 7].into_iter().chain(std::iter::repeat_n(1, 20_000));
+        let mut put = Vec::new();
+        for (at, size) in sizes.enumerate() {
+            let piece = vec![(at % 251) as u8; size];
+            inbox.put(&piece);
+            put.extend(piece);
+        }
+        assert!(inbox.data.len() < 10, "{} pieces", inbox.data.len());
+        let mut taken = Vec::new();
+        while let Some(piece) = inbox.take() {
+            taken.extend_from_slice(&piece);
+        }
+        assert!(taken == put && inbox.is_empty());
+    }
+
+    #[test]
+    fn what_is_abandoned_does_not_end_as_whole() {
+        let stream = |received| {
+            let stream = Stream::new(1, Inflow::new(100), 100, None, false);
+            stream.put(b"some");
+            if received {
+                stream.end(None);
+            }
+            stream
+        };
+        for received in [false, true] {
+            let stream = stream(received);
+            assert_eq!(stream.abandon(), 4);
+            assert!(!stream.is_taken() && stream.inbox.borrow().is_abandoned);
+            assert_eq!(stream.abandon(), 0, "once");
+        }
+        let stream = stream(true);
+        let _data = stream.inbox.borrow_mut().take();
+        stream.abandon();
+        assert!(stream.is_taken(), "nothing was lost");
+        stream.writer.replace(Some(Waker::noop().clone()));
+        stream.wake_writer();
+        assert!(stream.writer.borrow().is_none());
     }
 }

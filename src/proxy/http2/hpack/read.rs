@@ -62,6 +62,12 @@ impl Decoder {
         Ok(())
     }
 
+    /// Gives back what only a busy connection needs.
+    pub fn shrink(&mut self) {
+        self.name = Vec::new();
+        self.value = Vec::new();
+    }
+
     fn at(&self, index: usize) -> Result<Field<'_>, Broken> {
         let place = index.checked_sub(1).ok_or(Broken)?;
         if let Some((name, value)) = STATIC.get(place) {

@@ -9,7 +9,7 @@ use crate::proxy::http2::{
     hpack::Broken,
     request::{HeadReader, Malformed, TrailerReader},
     serving,
-    session::STREAM_WINDOW,
+    session::{Ending, STREAM_WINDOW},
     stream::Stream,
 };
 
@@ -67,6 +67,7 @@ impl Input {
 
     /// A whole block: a request begins, or trailers have come.
     fn block(&mut self, id: u32, ends: bool, depends_on_itself: bool, block: &[u8]) -> Result<(), Reason> {
+        self.ended_head = true;
         let stream = self.session.state.borrow().streams.get(&id).cloned();
         if let Some(stream) = stream {
             return self.trailers(&stream, ends, block);
@@ -80,10 +81,11 @@ impl Input {
         if begins {
             return self.request(id, ends, depends_on_itself, block);
         }
-        match self.session.state.borrow().was_reset_by_us(id) {
-            Some(true) => self.decoder.read(block, |_field| {}).map_err(broken),
-            Some(false) => Err(Reason::StreamClosed),
-            None => Err(Reason::Protocol),
+        let ending = self.session.state.borrow().ending(id);
+        match ending {
+            Ending::Reset => self.decoder.read(block, |_field| {}).map_err(broken),
+            Ending::Ended => Err(Reason::StreamClosed),
+            Ending::Unknown => Err(Reason::Protocol),
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Input {
     /// The first frame has come.
     pub(super) began: bool,
     block: Option<Block>,
+    /// A head has ended since this was looked at.
+    pub(super) ended_head: bool,
     decoder: Decoder,
     /// The last stream that the caller began.
     pub(super) last: u32,
@@ -67,6 +69,7 @@ impl Input {
             preface: 0,
             began: false,
             block: None,
+            ended_head: false,
             decoder: Decoder::default(),
             last: 0,
             streams: usize::try_from(streams).unwrap_or(usize::MAX),
@@ -83,6 +86,8 @@ impl Input {
     /// Whether a request's head has begun, and its end has not come.
     pub(super) fn is_in_head(&self) -> bool {
         let partial = match FrameHeader::read(&self.rest) {
+            // A whole one waits for us.
+            Some(header) if self.rest.len() >= HEADER + header.length => false,
             Some(header) => matches!(header.kind, Kind::Headers | Kind::Continuation),
             None => !self.rest.is_empty(),
         };
@@ -99,6 +104,7 @@ impl Input {
         if self.rest.is_empty() {
             self.rest = Vec::new();
         }
+        self.decoder.shrink();
     }
 
     /// Takes what came. What is not whole, or cannot be answered now, is kept.

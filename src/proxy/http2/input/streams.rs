@@ -6,6 +6,7 @@ use super::{Input, exactly};
 use crate::proxy::http2::{
     flow::widen,
     frame::{self, FrameHeader, Reason},
+    session::Ending,
 };
 
 impl Input {
@@ -20,8 +21,13 @@ impl Input {
         state.inflow.take(payload.len())?;
         let Some(stream) = state.streams.get(&id).map(Rc::clone) else {
             state.give_back(payload.len());
-            let under_way = state.was_reset_by_us(id) == Some(true) || self.goes.is_some_and(|last| id > last);
-            return if under_way { Ok(()) } else { Err(Reason::StreamClosed) };
+            let ending = if self.goes.is_some_and(|last| id > last) { Ending::Reset } else { state.ending(id) };
+            return match ending {
+                Ending::Reset => Ok(()),
+                Ending::Ended => Err(Reason::StreamClosed),
+                // It may have been under way for long.
+                Ending::Unknown => self.faults.spend(session.worker.coarse_now()),
+            };
         };
         // What is not kept is used.
         let mut inflow = stream.inflow.get();
