@@ -18,6 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http::Method;
 use scoregate::{
     config::{
         self,
@@ -26,7 +27,12 @@ use scoregate::{
     control::{attach::Attached, build::Carried},
     proxy::{
         head::RequestHead,
+        headers::outgoing::FieldSink,
         http1::parse::{self, BadHead, HeadEnd},
+        http2::{
+            hpack::{BlockWriter, Decoder},
+            request::HeadReader,
+        },
     },
     snapshot::Snapshot,
 };
@@ -126,12 +132,22 @@ pub fn over_http2(head: &RequestHead) -> Option<RequestHead> {
         Some(query) => format!("{}?{query}", head.path()),
         None => head.path().to_owned(),
     };
-    let uri = http::Uri::builder().scheme("https").authority(authority).path_and_query(target).build().ok()?;
-    let mut request = http::Request::builder().method(head.method.clone()).uri(uri).version(http::Version::HTTP_2);
-    for (name, value) in head.fields.iter() {
-        request = request.header(name, value);
+    let mut block = Vec::new();
+    let mut writer = BlockWriter::trailers(&mut block);
+    writer.field(b":method", head.method.as_str().as_bytes());
+    if head.method != Method::CONNECT {
+        writer.field(b":scheme", b"https");
+        writer.field(b":path", target.as_bytes());
     }
-    Some(RequestHead::from(request.body(()).ok()?.into_parts().0))
+    writer.field(b":authority", authority.as_bytes());
+    for (name, value) in head.fields.iter() {
+        writer.field(name, value);
+    }
+    let mut made = RequestHead::default();
+    let mut reader = HeadReader::new(&mut made, HEAD);
+    Decoder::default().read(&block, |field| reader.field(field)).expect("what is written is read");
+    reader.end(false).ok()?;
+    Some(made)
 }
 
 /// How often a field stands in a head's text, by a reader that knows nothing of ours.

@@ -1,8 +1,6 @@
 //! What a request is answered with, before it is known which HTTP carries it.
 
-use http::{HeaderMap, Response};
-
-use super::{body::ResponseBody, head::ResponseHead, headers::outgoing, tunnel::Tunnel, worker::Worker};
+use super::{body::ResponseBody, head::ResponseHead, tunnel::Tunnel};
 
 /// What comes of a request.
 #[derive(Debug)]
@@ -23,29 +21,4 @@ pub struct Answer {
     pub body: ResponseBody,
     /// It is our own.
     pub is_ours: bool,
-}
-
-impl Tunnel {
-    /// What grants it, as hyper wants that for HTTP/2 (RFC 8441 section 5).
-    pub fn answer(&self, worker: &Worker) -> Response<()> {
-        let mut fields = HeaderMap::new();
-        let id = &self.exchange.0.request_id;
-        outgoing::write_answer(&mut fields, &self.head.fields, false, id, &worker.date());
-        let mut response = Response::new(());
-        *response.headers_mut() = fields;
-        response
-    }
-}
-
-impl Answer {
-    /// As hyper wants it for HTTP/2.
-    pub fn into_response(self, worker: &Worker) -> Response<ResponseBody> {
-        let Self { head, body, .. } = self;
-        let mut fields = HeaderMap::with_capacity(head.fields.len() + 2);
-        outgoing::write_answer(&mut fields, &head.fields, true, &body.exchange().request_id, &worker.date());
-        let mut response = Response::new(body);
-        *response.status_mut() = head.status;
-        *response.headers_mut() = fields;
-        response
-    }
 }

@@ -20,6 +20,7 @@ use super::{
     expect::ExpectGate,
     headers::{framing, outgoing, survey::Survey},
     http1::{link::Link, pipe::Pipe},
+    http2::stream::Inbound,
     reject::Reject,
     upstream::pool::Lease,
     worker::Worker,
@@ -37,14 +38,18 @@ pub enum CallerBody {
     /// Over HTTP/1.1.
     H1(Rc<Link>),
     /// Over HTTP/2.
-    H2(Incoming),
+    H2(Inbound),
+    /// None: what comes over the stream is a WebSocket's.
+    None,
 }
 
 impl CallerBody {
     /// The head was read: how the body is framed is known. Framing that is refused leaves nothing to be read.
     pub fn begin(&self, version: http::Version, survey: &Survey<'_>) {
-        if let Self::H1(link) = self {
-            link.begin_body(framing::body_of_request(version, survey), survey.expects_continue());
+        match self {
+            Self::H1(link) => link.begin_body(framing::body_of_request(version, survey), survey.expects_continue()),
+            Self::H2(inbound) => inbound.expects_continue.set(survey.expects_continue()),
+            Self::None => {}
         }
     }
 
@@ -52,7 +57,8 @@ impl CallerBody {
     pub fn is_end_stream(&self) -> bool {
         match self {
             Self::H1(link) => link.is_body_done(),
-            Self::H2(incoming) => incoming.is_end_stream(),
+            Self::H2(inbound) => inbound.is_end_stream(),
+            Self::None => true,
         }
     }
 
@@ -60,24 +66,25 @@ impl CallerBody {
     fn piped(&self) -> Option<&Link> {
         match self {
             Self::H1(link) if link.is_piped() => Some(link),
-            Self::H1(_) | Self::H2(_) => None,
+            Self::H1(_) | Self::H2(_) | Self::None => None,
         }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self {
             Self::H1(link) => link.poll_frame(cx).map_err(|_why| BrokenOff),
-            Self::H2(incoming) => poll_h2(incoming, cx).map_err(|_why| BrokenOff),
+            Self::H2(inbound) => inbound.poll_frame(cx).map_err(|_why| BrokenOff),
+            Self::None => Poll::Ready(None),
         }
     }
 }
 
-/// A frame of a body over HTTP/2. hyper takes a reset without an error for the end of the body, which it is only behind the end of
+/// A frame of an upstream's body over HTTP/2. hyper takes a reset without an error for the end of the body, which it is only behind the end of
 /// the stream (RFC 9113 section 8.1).
-fn poll_h2(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+fn poll_h2(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
     match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-        None if !incoming.is_end_stream() => Poll::Ready(Some(Err(BrokenOff))),
-        frame => Poll::Ready(frame.map(|frame| frame.map_err(|_why| BrokenOff))),
+        None if !incoming.is_end_stream() => Poll::Ready(Some(Err(CutOff))),
+        frame => Poll::Ready(frame.map(|frame| frame.map_err(|_why| CutOff))),
     }
 }
 
@@ -528,7 +535,7 @@ impl ResponseBody {
             Source::H1 { lease: None, .. } | Source::H2 { lease: None, .. } => Poll::Ready(None),
             _ if self.exchange.0.verdict().is_some() => Poll::Ready(Some(Err(CutOff))),
             Source::H1 { link, .. } => link.poll_frame(cx).map_err(|_why| CutOff).map_ok(without_framing),
-            Source::H2 { incoming, .. } => poll_h2(incoming, cx).map_err(|_why| CutOff).map_ok(without_framing),
+            Source::H2 { incoming, .. } => poll_h2(incoming, cx).map_ok(without_framing),
         }
     }
 }

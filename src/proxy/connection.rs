@@ -11,8 +11,6 @@ use std::{
 
 use super::{
     head::ResponseHead,
-    headers::outgoing,
-    http1::write::HeadWriter,
     io_watch::{IoWatch, Phase},
     peer::Peer,
     socket::Remote,
@@ -44,8 +42,8 @@ pub struct Connection {
     pub may_park: Cell<bool>,
     /// What it has shown of its caller.
     pub peer: Peer,
-    /// Informational answers that are to go out before the final one (HTTP/1.1).
-    ahead: RefCell<Vec<u8>>,
+    /// Informational answers of the request that is being polled, to go out before its final one.
+    ahead: RefCell<Vec<ResponseHead>>,
     parked: Cell<bool>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
@@ -78,14 +76,11 @@ impl Connection {
 
     /// An upstream said something before its answer: its caller hears it (RFC 9110 section 15.2).
     pub fn say_ahead(&self, said: &ResponseHead) {
-        let mut ahead = self.ahead.borrow_mut();
-        let mut head = HeadWriter::response(&mut ahead, said.status);
-        outgoing::write_informational(&mut head, &said.fields);
-        head.end();
+        self.ahead.borrow_mut().push(said.clone());
     }
 
-    /// What is to be said before the final answer.
-    pub fn take_ahead(&self) -> Vec<u8> {
+    /// What is to be said before the final answer of the request that was polled just now.
+    pub fn take_ahead(&self) -> Vec<ResponseHead> {
         self.ahead.take()
     }
 

@@ -88,9 +88,7 @@ pub fn decide<'s>(
     if head.method == Method::TRACE {
         return Err(Reject::MethodNotAllowed.into());
     }
-    // What comes over HTTP/1.1 was measured when it was read.
-    let too_large = head.version == Version::HTTP_2 && head.fields.list_size() > snapshot.limits.head;
-    if too_large || head.fields.len() > snapshot.limits.fields {
+    if head.too_large || head.fields.len() > snapshot.limits.fields {
         return Err(Reject::RequestHeadTooLarge.into());
     }
     let content_length = framing::check_request(head.version, survey)?;

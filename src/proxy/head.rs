@@ -1,10 +1,11 @@
 //! The heads of messages as this proxy keeps them: fields in a flat list, whichever HTTP they came over.
 //!
-//! A head read from HTTP/1.1 stays the bytes it was, with the places of its parts beside them: nothing is allocated per field,
-//! and the memory serves the connection's next head. A head of HTTP/2 comes as a map from hyper and stays one. What reads a head
-//! (`headers::survey`) and what writes one (`headers::outgoing`) walks the fields once, and never searches.
+//! A head read from HTTP/1.1 stays the bytes it was, with the places of its parts beside them; one that a caller sent over HTTP/2 is
+//! laid out as the same text. Nothing is allocated per field, and the memory serves the connection's next head. An upstream's head of
+//! HTTP/2 comes as a map from hyper and stays one. What reads a head (`headers::survey`) and what writes one (`headers::outgoing`) walks
+//! the fields once, and never searches.
 
-use http::{HeaderMap, Method, StatusCode, Version, request, response};
+use http::{HeaderMap, Method, StatusCode, Version, response};
 
 use super::headers::{
     known::{Known, known},
@@ -29,7 +30,7 @@ impl Span {
 }
 
 /// The fields of a message. Names are lower-case.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Fields {
     /// What the lines point into.
     text: Vec<u8>,
@@ -149,12 +150,6 @@ impl Fields {
         self.lines.len() + self.map.len()
     }
 
-    /// How large they are, as HTTP/2 counts it (RFC 9113 section 6.5.2): 32 bytes beside each name and value.
-    #[must_use]
-    pub fn list_size(&self) -> usize {
-        self.iter().map(|(name, value)| name.len() + value.len() + 32).sum()
-    }
-
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -168,6 +163,26 @@ impl Fields {
         self.connection = ConnectionOptions::default();
         self.text.clear();
         self.text.extend_from_slice(text);
+    }
+
+    /// Begins anew with nothing; the memory stays.
+    pub(super) fn clear(&mut self) {
+        self.take_text(&[]);
+    }
+
+    /// Adds a field, as a line of HTTP/1.1. Its name is lower-case.
+    pub(super) fn push(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        let from = self.text.len();
+        for part in [name, b": ", value, LINE_END] {
+            self.text.extend_from_slice(part);
+        }
+        let behind = from + name.len() + 2;
+        self.lines.push(Line {
+            name: Span::new(from, from + name.len()),
+            value: Span::new(behind, behind + value.len()),
+            known,
+            verbatim: true,
+        });
     }
 
     /// A field of the text, its name made lower-case.
@@ -188,6 +203,9 @@ impl Fields {
     }
 }
 
+/// Memory of a head that is kept for the next one, bytes, and fields.
+const KEPT: usize = 8 << 10;
+const KEPT_LINES: usize = 128;
 /// What ends a line of a head.
 const LINE_END: &[u8] = b"\r\n";
 
@@ -210,6 +228,8 @@ pub struct RequestHead {
     pub version: Version,
     /// CONNECT with `:protocol` = `websocket` (RFC 8441 section 4).
     pub extended_connect: bool,
+    /// It has more than the connection's HTTP keeps of one; only what was kept is here. HTTP/1.1 refuses it when it is read.
+    pub too_large: bool,
     /// Fields.
     pub fields: Fields,
     /// What the spans below point into: the target of HTTP/1.1, or its parts of HTTP/2 one after the other.
@@ -226,6 +246,7 @@ impl Default for RequestHead {
             method: Method::GET,
             version: Version::HTTP_11,
             extended_connect: false,
+            too_large: false,
             fields: Fields::default(),
             target: String::new(),
             authority: None,
@@ -254,6 +275,45 @@ impl RequestHead {
         self.query.map(|span| self.text(span))
     }
 
+    /// Begins anew with nothing; the memory stays.
+    pub(super) fn begin(&mut self, version: Version) {
+        self.version = version;
+        self.extended_connect = false;
+        self.too_large = false;
+        self.fields.clear();
+        self.target.clear();
+        self.authority = None;
+        self.path = Span::default();
+        self.query = None;
+    }
+
+    /// Whether its memory is worth keeping for another.
+    pub(super) fn fits_another(&self) -> bool {
+        self.fields.text.capacity() + self.target.capacity() <= KEPT && self.fields.lines.capacity() <= KEPT_LINES
+    }
+
+    /// Sets `:authority`. None where it has a character that no URI has.
+    pub(super) fn set_authority(&mut self, authority: &[u8]) -> Option<()> {
+        self.authority = Some(self.put_target(authority)?);
+        Some(())
+    }
+
+    /// Sets `:path`, with its query. None where it is empty, or has a character that no URI has.
+    pub(super) fn set_path(&mut self, target: &[u8]) -> Option<()> {
+        let Span(begin, end) = self.put_target(target).filter(|_| !target.is_empty())?;
+        let question = memchr::memchr(b'?', target).and_then(|at| u32::try_from(at).ok()).map(|at| begin + at);
+        self.path = Span(begin, question.unwrap_or(end));
+        self.query = question.map(|at| Span(at + 1, end));
+        Some(())
+    }
+
+    fn put_target(&mut self, text: &[u8]) -> Option<Span> {
+        let text = std::str::from_utf8(text).ok().filter(|text| is_uri_text(text.as_bytes()))?;
+        let from = self.target.len();
+        self.target.push_str(text);
+        Some(Span::new(from, self.target.len()))
+    }
+
     fn text(&self, span: Span) -> &str {
         self.target.get(span.0 as usize..span.1 as usize).unwrap_or_default()
     }
@@ -262,7 +322,7 @@ impl RequestHead {
     /// character that no URI has.
     pub(super) fn read_target(&mut self, target: &str) -> Option<()> {
         let bytes = target.as_bytes();
-        if bytes.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'#' | b'<' | b'>')) {
+        if !is_uri_text(bytes) {
             return None;
         }
         self.target.clear();
@@ -293,31 +353,18 @@ impl RequestHead {
     }
 }
 
+/// Whether every character may stand in a URI's text, fragment and brackets of quoting aside (RFC 3986 appendix C).
+fn is_uri_text(text: &[u8]) -> bool {
+    text.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'<' | b'>'))
+}
+
 fn scheme_length(target: &[u8]) -> Option<usize> {
     let has = |scheme: &str| target.get(..scheme.len()).is_some_and(|t| t.eq_ignore_ascii_case(scheme.as_bytes()));
     ["http://", "https://"].into_iter().find(|scheme| has(scheme)).map(str::len)
 }
 
-impl From<request::Parts> for RequestHead {
-    fn from(parts: request::Parts) -> Self {
-        let mut target = String::with_capacity(64);
-        let mut put = |text: &str| {
-            let from = target.len();
-            target.push_str(text);
-            Span::new(from, target.len())
-        };
-        let authority = parts.uri.authority().map(|authority| put(authority.as_str()));
-        let path = put(parts.uri.path());
-        let query = parts.uri.query().map(&mut put);
-        let protocol = parts.extensions.get::<hyper::ext::Protocol>();
-        let extended_connect = protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"));
-        let fields = Fields::from(parts.headers);
-        Self { method: parts.method, version: parts.version, extended_connect, fields, target, authority, path, query }
-    }
-}
-
 /// The head of an answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ResponseHead {
     /// Status.
     pub status: StatusCode,
@@ -384,14 +431,5 @@ mod tests {
         let mut pieces = Pieces::default();
         head.fields.copy(&mut pieces, |_, _, name, _| if name == b"drop" { Copy::Not } else { Copy::Whole });
         assert_eq!(pieces.0, ["a: 1\r\nb: 2\r\n", "c: 3\r\n", "d=4", "e=5", "f="]);
-    }
-
-    #[test]
-    fn heads_of_http2_read_the_same() {
-        let request = http::Request::get("https://gate.test/score?x").header("a", "1").body(()).expect("request");
-        let head = RequestHead::from(request.into_parts().0);
-        assert_eq!((head.authority(), head.path(), head.query()), (Some("gate.test"), "/score", Some("x")));
-        assert_eq!(head.fields.iter().collect::<Vec<_>>(), [(&b"a"[..], &b"1"[..])]);
-        assert_eq!(head.fields.all("a").count(), 1);
     }
 }

@@ -115,8 +115,8 @@ impl Forwarding<'_> {
             (StatusCode::CONTINUE, Some(gate)) => gate.open(),
             // Nobody asked for it.
             (StatusCode::CONTINUE, None) => {}
-            // HTTP/1.0 has none of these (RFC 9110 section 15.2), and hyper no way to send them over HTTP/2.
-            _ if self.head.version == Version::HTTP_11 => exchange.connection.say_ahead(said),
+            // HTTP/1.0 has none of these (RFC 9110 section 15.2).
+            _ if self.head.version != Version::HTTP_10 => exchange.connection.say_ahead(said),
             _ => {}
         };
         let link = lease.link().ok_or(Reject::UpstreamProtocolError)?;

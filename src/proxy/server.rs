@@ -20,7 +20,7 @@ use super::{
     accept::{Accepted, Permit},
     connection::{Connection, Leashed, Order},
     http1::{self, link::Link, server::Ended},
-    http2,
+    http2::{self, frame::PREFACE},
     io_watch::{IoWatch, Phase},
     proxy_protocol::{self, Origin},
     socket::{RawSocket, Remote, Socket},
@@ -31,8 +31,6 @@ use super::{
 use crate::snapshot::ListenerPolicy;
 /// How long a connection with nothing begun is kept when it is told to finish.
 const BUSY_CLIENT: Duration = Duration::from_millis(100);
-/// What HTTP/2 begins with (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {

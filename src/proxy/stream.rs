@@ -1,6 +1,6 @@
-//! A byte stream of either side, plain or TLS, and how hyper reads it for HTTP/2.
+//! A byte stream of either side, plain or TLS, and how hyper reads it for HTTP/2 towards upstreams.
 //!
-//! Below `http1::link`, and below `client_io` and `upstream::io`, which are HTTP/2's.
+//! Below `http1::link` and `http2`, and below `upstream::io`.
 
 use std::{
     io,

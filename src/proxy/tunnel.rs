@@ -15,7 +15,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{exchange::Watched, head::ResponseHead, http1::link::Link, upstream::pool::Lease};
+use super::{exchange::Watched, head::ResponseHead, http1::link::Link, http2::stream::Duplex, upstream::pool::Lease};
 
 /// Bytes read at once from a stream of HTTP/2.
 const READ: usize = 16 << 10;
@@ -25,11 +25,13 @@ const READ: usize = 16 << 10;
 pub enum End {
     /// A connection of HTTP/1.1 after its 101.
     H1(Rc<Link>),
-    /// A stream of HTTP/2 after its 200.
+    /// An upstream's stream of HTTP/2 after its 200.
     H2(Box<Multiplexed>),
+    /// A caller's.
+    Stream(Box<Duplex>),
 }
 
-/// A stream of HTTP/2 as a byte stream.
+/// An upstream's stream of HTTP/2 as a byte stream.
 #[derive(Debug)]
 pub struct Multiplexed {
     io: TokioIo<Upgraded>,
@@ -38,7 +40,7 @@ pub struct Multiplexed {
 }
 
 impl End {
-    /// An end on a stream of HTTP/2.
+    /// An end on an upstream's stream of HTTP/2.
     #[must_use]
     pub fn h2(upgraded: Upgraded) -> Self {
         Self::H2(Box::new(Multiplexed { io: TokioIo::new(upgraded), ahead: Vec::new(), taken: 0 }))
@@ -55,6 +57,7 @@ impl End {
                 stream.ahead.extend_from_slice(buf.filled());
                 Poll::Ready(Ok(buf.filled().len()))
             }
+            Self::Stream(stream) => stream.poll_fill(cx),
         }
     }
 
@@ -84,6 +87,14 @@ impl End {
                 }
                 Poll::Ready(Ok(written))
             }
+            Self::Stream(stream) => {
+                if stream.ahead().is_empty() {
+                    return Poll::Ready(Ok(0));
+                }
+                let written = ready!(self.poll_write(cx, stream.ahead()))?;
+                stream.take_ahead(written);
+                Poll::Ready(Ok(written))
+            }
         }
     }
 
@@ -94,6 +105,7 @@ impl End {
                 0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => Poll::Ready(Ok(written)),
             },
+            Self::Stream(stream) => stream.poll_write(bytes, cx),
         }
     }
 
@@ -101,6 +113,8 @@ impl End {
         match self {
             Self::H1(link) => link.poll_flush(cx),
             Self::H2(stream) => Pin::new(&mut stream.io).poll_flush(cx),
+            // Its connection's task writes.
+            Self::Stream(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -108,6 +122,10 @@ impl End {
         match self {
             Self::H1(link) => Pin::new(&mut *link.stream().borrow_mut()).poll_shutdown(cx),
             Self::H2(stream) => Pin::new(&mut stream.io).poll_shutdown(cx),
+            Self::Stream(stream) => {
+                stream.finish();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -129,8 +147,8 @@ pub struct Tunnel {
 pub enum TunnelEnd {
     /// Both directions were finished.
     Finished,
-    /// One side broke off, or time ran out: neither side must think that the other had finished. (A stream of HTTP/2 ends in an
-    /// orderly way all the same, since hyper has no way to reset one; WebSockets have an end of their own.)
+    /// One side broke off, or time ran out: neither side must think that the other had finished. (An upstream's stream of HTTP/2 ends in
+    /// an orderly way all the same, since hyper has no way to reset one; WebSockets have an end of their own.)
     Broken,
 }
 

@@ -31,12 +31,8 @@ LEAST = {"h1": 150, "h2": 60, "auth": 100}
 
 # What scoregate is known to fail, and why it does so still. One that passes has to leave this list.
 KNOWN = {
-    ("h2: fields", "trailers with a pseudo-header"):
-        "the h2 library drops a pseudo-header in trailers without a word; nothing of it goes on",
     ("h2: upstream", "a pseudo-header of requests"):
         "the h2 library drops a request's pseudo-header in an answer without a word; nothing of it goes on",
-    ("h2: sound", "103 goes on to the client"):
-        "hyper's server cannot send informational answers over HTTP/2; a client may not rely on them",
 }
 
 

@@ -73,6 +73,10 @@ async fn every_way_of_showing_a_key_has_its_verdict() {
             for (name, value) in &fields {
                 asked = with(asked, name, value);
             }
+            if caller.name() == "h2" && fields.iter().any(|(_, value)| value.ends_with(' ')) {
+                assert!(caller.open(asked).await.is_err(), "no value ends in a blank (RFC 9113 section 8.2.1)");
+                continue;
+            }
             let response = caller.send(asked).await;
             let verdict = client::verdict(&response);
             assert_eq!((verdict.0, verdict.1.as_str()), expected, "{fields:?} over {}", caller.name());

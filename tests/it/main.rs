@@ -18,6 +18,7 @@ mod credentials;
 mod drain;
 mod eviction;
 mod expecting;
+mod frames;
 mod headers;
 mod leaving;
 mod limits;

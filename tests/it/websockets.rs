@@ -351,7 +351,7 @@ async fn a_side_that_breaks_off_takes_the_other_with_it() {
     let (_, stream) = ask_h2(&gate).await;
     let mut stream = stream.unwrap();
     stream.write_all(b"over").await.unwrap();
-    // hyper has no way to reset such a stream; a WebSocket that ends without a close frame is broken all the same.
+    // To this client a stream that is reset with CANCEL, as RFC 8441 section 5 has it, ends.
     let mut rest = Vec::new();
     in_time("end", stream.read_to_end(&mut rest)).await.ok();
     assert!(rest.is_empty());

@@ -10,7 +10,7 @@ use http::{Method, StatusCode, Version};
 use crate::proxy::head::{Fields, RequestHead, ResponseHead, Span};
 
 /// Fields that are parsed without allocating.
-const FEW_FIELDS: usize = 128;
+const FEW_FIELDS: usize = 256;
 
 /// Why a head was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -197,8 +197,11 @@ impl Busy<'_> {
             let (output, ahead) = (&mut self.output, self.connection);
             let answer = poll_fn(|cx| {
                 let answer = handler.as_mut().poll(cx);
-                let said = ahead.take_ahead();
-                output.head().extend_from_slice(&said);
+                for said in ahead.take_ahead() {
+                    let mut head = HeadWriter::response(output.head(), said.status);
+                    outgoing::write_informational(&mut head, &said.fields);
+                    head.end();
+                }
                 match answer {
                     Poll::Ready(answer) => Poll::Ready(Some(answer)),
                     Poll::Pending if matches!(output.poll_write(self.link, cx), Poll::Ready(Err(_))) => {

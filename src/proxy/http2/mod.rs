@@ -1,43 +1,55 @@
-//! A caller's HTTP/2 connection (RFC 9113), by hyper: each stream is a task of its own, on a leash of its own.
+//! A caller's HTTP/2 connection (RFC 9113), from its preface to its end. This file is its task: it reads, hands what it read to
+//! `input`, and writes what the streams' tasks (`serving`) have put together in `session`.
 
-pub mod frames;
-pub mod io;
+pub mod flow;
+pub mod frame;
+pub mod hpack;
+mod input;
+pub mod request;
+mod serving;
+mod session;
+pub mod stream;
 
 use std::{
-    convert::Infallible,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::Response;
-use http_body::{Body, Frame, SizeHint};
-use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn, upgrade::OnUpgrade};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use self::io::ClientIo;
+use self::{
+    frame::Reason,
+    input::{Input, PING},
+    session::{CONNECTION_WINDOW, FIRST_WINDOW, STREAM_WINDOW, Session},
+};
 use crate::{
     proxy::{
-        answer::Outcome,
-        body::{CallerBody, CutOff, ResponseBody},
-        connection::{Connection, Leash, Leashed, Order},
-        head::RequestHead,
-        pipeline,
+        connection::{Connection, Order},
+        io_watch::Phase,
         stream::Stream,
-        tunnel::{End, Tunnel},
         worker::Worker,
     },
     snapshot::Limits,
 };
 
-/// Windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// hyper answers a head over its limit by itself, with no body, uncounted: up to this many times the limit we do it.
-const HEAD_MARGIN: usize = 2;
-/// Response bytes buffered per stream.
-const SEND_BUFFER: usize = 64 << 10;
+/// One read, bytes.
+const READ: usize = 32 << 10;
+/// What is read of a connection before it is another's turn, bytes.
+const TURN: usize = 128 << 10;
+
+const MAX_CONCURRENT_STREAMS: u16 = 0x3;
+const INITIAL_WINDOW_SIZE: u16 = 0x4;
+const MAX_HEADER_LIST_SIZE: u16 = 0x6;
+const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+}
 
 /// Serves a connection to its end.
 ///
@@ -51,122 +63,247 @@ pub async fn serve(
     limits: &Limits,
 ) -> Result<(), &'static str> {
     connection.watch.multiplexed();
-    let io = ClientIo::new(stream, Rc::clone(&connection.watch), ahead);
-    let service = service_fn(|request: Request<Incoming>| {
-        let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
-        // In a box from the start: hyper and tokio move a stream's task a dozen times before it is first polled.
-        Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
-            let stream = parts.extensions.remove::<OnUpgrade>();
-            let head = RequestHead::from(parts);
-            let outcome = pipeline::handle(&worker, &connection, &head, CallerBody::H2(body)).await;
-            Ok::<_, Infallible>(match (outcome, stream) {
-                (Outcome::Answer(answer), _) => answer.into_response(&worker).map(StreamBody::Answer),
-                (Outcome::Tunnel(tunnel), stream) => join(&worker, *tunnel, stream),
-            })
-        })
-    });
-    let mut builder = http2::Builder::new(StreamExecutor(Rc::clone(worker)));
-    if worker.view().snapshot.routes.has_websockets() {
-        builder.enable_connect_protocol();
+    let session = Session::new(worker, connection);
+    let tunnels = worker.view().snapshot.routes.has_websockets();
+    let input = Input::new(&session, limits, tunnels);
+    let mut task = Task { session, input, stream, stage: Stage::Open, saw_eof: false };
+    task.greet(limits, tunnels);
+    let begun = if ahead.is_empty() { Ok(()) } else { task.take(&ahead) };
+    if let Err(reason) = begun {
+        task.break_off(reason);
     }
-    let http = builder
-        .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(u32::try_from(limits.head.saturating_mul(HEAD_MARGIN)).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .auto_date_header(false)
-        .serve_connection(io, service);
-    let mut http = pin!(http);
-    let mut told = false;
-    let ended = poll_fn(|cx| {
-        if !told && connection.leash.poll_order(cx) == Order::Finish {
-            told = true;
-            http.as_mut().graceful_shutdown();
-        }
-        http.as_mut().poll(cx)
-    });
-    ended.await.map_err(|_why| "h2")
+    poll_fn(|cx| task.poll(cx)).await
 }
 
-/// Grants a WebSocket (RFC 8441 section 5); the tunnel is a task of its own, on the leash of the stream's.
-fn join(worker: &Worker, tunnel: Tunnel, stream: Option<OnUpgrade>) -> Response<StreamBody> {
-    let response = tunnel.answer(worker).map(|()| StreamBody::None);
-    let leash = Rc::clone(&tunnel.exchange.0.leash);
-    let task = async move {
-        // hyper gives every CONNECT its stream.
-        let Some(stream) = stream else { return };
-        if let Ok(stream) = stream.await {
-            tunnel.join(End::h2(stream)).await;
-        }
-    };
-    tokio::task::spawn_local(Leashed::new(task, leash));
-    response
-}
-
-/// What is sent on a stream.
+/// The task of a connection.
 #[derive(Debug)]
-enum StreamBody {
-    Answer(ResponseBody),
-    /// The stream has become a tunnel.
-    None,
+struct Task {
+    session: Rc<Session>,
+    input: Input,
+    stream: Stream,
+    stage: Stage,
+    /// The caller has closed its side.
+    saw_eof: bool,
 }
 
-impl Body for StreamBody {
-    type Data = Bytes;
-    type Error = CutOff;
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Requests are welcome.
+    Open,
+    /// The caller was told to begin no more; those that it began before it heard are served (RFC 9113 section 6.8).
+    Leaving,
+    /// No more requests: once those in flight are answered it is over.
+    Left,
+    /// What is still to be written is written, then it is over.
+    Ending(Result<(), &'static str>),
+    /// Our FIN was sent: whatever the caller still sends is read and thrown away until its FIN, so that the close does not reset the
+    /// connection under its last answers.
+    Lingering(Result<(), &'static str>),
+}
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        match self.get_mut() {
-            Self::Answer(body) => Pin::new(body).poll_frame(cx),
-            Self::None => Poll::Ready(None),
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.session.state.borrow_mut().end_streams();
+    }
+}
+
+impl Task {
+    /// Our preface: SETTINGS, and the connection's window.
+    fn greet(&self, limits: &Limits, tunnels: bool) {
+        let most = u32::try_from(limits.head).unwrap_or(u32::MAX);
+        let settings = [
+            (MAX_CONCURRENT_STREAMS, limits.h2_streams),
+            (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+            (MAX_HEADER_LIST_SIZE, most),
+            (ENABLE_CONNECT_PROTOCOL, 1),
+        ];
+        let settings = settings.get(..if tunnels { 4 } else { 3 }).unwrap_or_default();
+        let out = &mut self.session.state.borrow_mut().out;
+        frame::put_settings(out, settings);
+        frame::put_window_update(out, 0, CONNECTION_WINDOW - FIRST_WINDOW);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        self.session.remember(cx);
+        let mut read = 0;
+        loop {
+            if let Stage::Lingering(how) = self.stage {
+                return self.poll_linger(cx).map(|()| how);
+            }
+            let dry = match self.stage {
+                Stage::Ending(_) => true,
+                _ => self.poll_read(&mut read, cx),
+            };
+            // What was read may be what was waited for.
+            self.obey(cx);
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_lost)) => return Poll::Ready(Err("cut_off_by_client")),
+                Poll::Pending if dry || self.session.state.borrow().is_full() => return Poll::Pending,
+                Poll::Pending => continue,
+            }
+            if let Stage::Ending(how) = self.stage {
+                match ready!(Pin::new(&mut self.stream).poll_shutdown(cx)) {
+                    Ok(()) if !self.saw_eof => {
+                        self.session.connection.watch.enter(Phase::Lingering);
+                        self.stage = Stage::Lingering(how);
+                        continue;
+                    }
+                    _ => return Poll::Ready(how),
+                }
+            }
+            if self.is_over() {
+                self.stage = Stage::Ending(Ok(()));
+            } else if dry {
+                self.rest();
+                return Poll::Pending;
+            }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Answer(body) => body.is_end_stream(),
-            Self::None => true,
+    /// Does what the connection's leash says, and the second step of leaving once the first was heard.
+    fn obey(&mut self, cx: &Context<'_>) {
+        let told = self.session.connection.leash.poll_order(cx) != Order::Go;
+        let out = &mut self.session.state.borrow_mut().out;
+        match self.stage {
+            Stage::Open if told => {
+                frame::put_goaway(out, (1 << 31) - 1, Reason::NoError);
+                frame::put_ping(out, 0, PING);
+                self.stage = Stage::Leaving;
+            }
+            Stage::Leaving if self.input.pong => {
+                frame::put_goaway(out, self.input.last, Reason::NoError);
+                self.input.goes = Some(self.input.last);
+                self.stage = Stage::Left;
+            }
+            _ => {}
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Answer(body) => body.size_hint(),
-            Self::None => SizeHint::with_exact(0),
+    /// Whether there is nothing more to be done.
+    fn is_over(&self) -> bool {
+        let idle = self.session.state.borrow().streams.is_empty();
+        idle && match self.stage {
+            Stage::Open | Stage::Leaving => self.input.is_left,
+            Stage::Left => true,
+            Stage::Ending(_) | Stage::Lingering(_) => false,
         }
     }
-}
 
-/// Runs the streams of a connection.
-#[derive(Debug, Clone)]
-struct StreamExecutor(Rc<Worker>);
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamExecutor {
-    fn execute(&self, task: F) {
-        let leash = Rc::<Leash>::default();
-        let task = Leashed::new(task, Rc::clone(&leash));
-        tokio::task::spawn_local(StreamTask { task, leash, worker: Rc::clone(&self.0) });
+    /// Reads what is there, up to a turn's worth. True: whoever polls is woken when there is more to do.
+    fn poll_read(&mut self, read: &mut usize, cx: &mut Context<'_>) -> bool {
+        loop {
+            if self.input.has_rest()
+                && let Err(reason) = self.take(&[])
+            {
+                self.break_off(reason);
+                return true;
+            }
+            if self.session.state.borrow().is_full() {
+                // Read on once that is written.
+                return false;
+            }
+            if *read >= TURN {
+                cx.waker().wake_by_ref();
+                return true;
+            }
+            let taken = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buf = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+                let bytes = buf.filled();
+                self.session.connection.watch.note_read(bytes.len());
+                *read += bytes.len();
+                Poll::Ready(Ok::<_, io::Error>((bytes.len(), self.take(bytes))))
+            });
+            match taken {
+                Poll::Pending => return true,
+                Poll::Ready(Ok((1.., Ok(())))) => {}
+                Poll::Ready(Ok((1.., Err(reason)))) => {
+                    self.break_off(reason);
+                    return true;
+                }
+                Poll::Ready(Ok((0, _)) | Err(_)) => {
+                    self.saw_eof = true;
+                    let idle = self.session.state.borrow().streams.is_empty() && !self.input.is_in_head();
+                    self.session.state.borrow_mut().end_streams();
+                    self.stage = Stage::Ending(if idle { Ok(()) } else { Err("cut_off_by_client") });
+                    return true;
+                }
+            }
+        }
     }
-}
 
-pin_project_lite::pin_project! {
-    /// A stream's task: while it is polled, its leash is the worker's current one.
-    struct StreamTask<F> {
-        #[pin]
-        task: Leashed<F>,
-        leash: Rc<Leash>,
-        worker: Rc<Worker>,
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        self.input.take(bytes)?;
+        let watch = &self.session.connection.watch;
+        if std::mem::take(&mut self.input.ended_head) {
+            watch.note_head(false);
+        }
+        watch.note_head(self.input.is_in_head());
+        if self.input.began && watch.phase().0 == Phase::Head {
+            watch.enter(Phase::Idle);
+        }
+        Ok(())
     }
-}
 
-impl<F: Future<Output = ()>> Future for StreamTask<F> {
-    type Output = ();
+    /// The caller broke a rule that ends the connection (RFC 9113 section 5.4.1).
+    fn break_off(&mut self, reason: Reason) {
+        let mut state = self.session.state.borrow_mut();
+        state.end_streams();
+        frame::put_goaway(&mut state.out, self.input.last, reason);
+        drop(state);
+        self.stage = Stage::Ending(Err("h2"));
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let (task, leash) = (this.task, &*this.leash);
-        this.worker.with_leash(leash, || task.poll(cx)).map(|_| ())
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = &mut *self.session.state.borrow_mut();
+        let watch = &self.session.connection.watch;
+        let was_full = state.is_full();
+        let mut stream = Pin::new(&mut self.stream);
+        if state.written < state.out.len() {
+            while let Some(rest) = state.out.get(state.written..).filter(|rest| !rest.is_empty()) {
+                let written = stream.as_mut().poll_write(cx, rest);
+                watch.note_write(written.is_pending());
+                match written {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(written)) => state.written += written,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        if was_full && !state.is_full() {
+                            state.wake_waiting();
+                        }
+                        state.compact();
+                        return Poll::Pending;
+                    }
+                }
+            }
+            state.wrote();
+            if was_full {
+                state.wake_waiting();
+            }
+        }
+        let flushed = stream.poll_flush(cx);
+        watch.note_write(flushed.is_pending());
+        flushed
+    }
+
+    /// An idle connection gives back what it does not need.
+    fn rest(&mut self) {
+        if self.session.connection.may_park.take() {
+            self.input.shrink();
+            self.session.state.borrow_mut().shrink();
+        }
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut scrap);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
     }
 }

@@ -1,0 +1,167 @@
+//! One stream's task: its request goes through the proxy, and what comes of it goes out.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use http::{Method, StatusCode};
+use http_body::Body;
+
+use super::{
+    frame::Reason,
+    session::{Session, TURN},
+    stream::{Duplex, Inbound, Open, Stream},
+};
+use crate::proxy::{
+    answer::{Answer, Outcome},
+    body::{CallerBody, CutOff, ResponseBody},
+    connection::{Leash, Leashed},
+    head::RequestHead,
+    headers::outgoing,
+    pipeline,
+    tunnel::{End, Tunnel},
+    worker::Worker,
+};
+
+/// Serves a request in a task of its own, on a leash of its own.
+pub(super) fn spawn(session: Rc<Session>, stream: Rc<Stream>, head: RequestHead) {
+    let leash = Rc::clone(&stream.leash);
+    let worker = Rc::clone(&session.worker);
+    // In a box from the start: it is moved several times before it is first polled.
+    let task = Leashed::new(Box::pin(serve(session, stream, head)), Rc::clone(&leash));
+    tokio::task::spawn_local(StreamTask { task, leash, worker });
+}
+
+async fn serve(session: Rc<Session>, stream: Rc<Stream>, head: RequestHead) {
+    let mut open = Open { session, stream, otherwise: Reason::Cancel };
+    let (session, stream) = (Rc::clone(&open.session), Rc::clone(&open.stream));
+    let outcome = {
+        let inbound = || Inbound::new(Rc::clone(&session), Rc::clone(&stream));
+        let body = if head.extended_connect { CallerBody::None } else { CallerBody::H2(inbound()) };
+        let mut handler = pin!(pipeline::handle(&session.worker, &session.connection, &head, body));
+        poll_fn(|cx| {
+            let outcome = handler.as_mut().poll(cx);
+            say_ahead(&session, &stream);
+            outcome
+        })
+        .await
+    };
+    match outcome {
+        Outcome::Answer(answer) => {
+            if answer_with(&session, &stream, &head.method, answer).await.is_err() {
+                open.otherwise = Reason::Internal;
+            }
+        }
+        Outcome::Tunnel(tunnel) => join(&session, &stream, *tunnel).await,
+    }
+    session.put_head_back(head);
+}
+
+/// What the upstream said before its answer.
+fn say_ahead(session: &Session, stream: &Stream) {
+    for said in session.connection.take_ahead() {
+        session.send_head(stream, said.status, false, |head| outgoing::write_informational(head, &said.fields));
+    }
+}
+
+/// Sends an answer.
+///
+/// # Errors
+/// Where the upstream broke off.
+async fn answer_with(session: &Session, stream: &Rc<Stream>, method: &Method, answer: Answer) -> Result<(), CutOff> {
+    let Answer { head, mut body, .. } = answer;
+    let bodiless = method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = body.length().filter(|_| !bodiless);
+    let ends = bodiless || body.is_end_stream();
+    session.send_head(stream, head.status, ends, |block| {
+        let keeps_length = bodiless && head.status != StatusCode::NO_CONTENT;
+        let id = &body.exchange().request_id;
+        outgoing::write_answer(block, &head.fields, keeps_length, id, &session.worker.date());
+        if let Some(length) = length {
+            block.length(length);
+        }
+    });
+    drop(head);
+    if ends {
+        return Ok(());
+    }
+    let mut piece = Bytes::new();
+    poll_fn(|cx| poll_body(session, stream, &mut body, &mut piece, cx)).await
+}
+
+fn poll_body(
+    session: &Session,
+    stream: &Rc<Stream>,
+    body: &mut ResponseBody,
+    piece: &mut Bytes,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), CutOff>> {
+    loop {
+        while !piece.is_empty() {
+            match session.poll_send(stream, piece, body.is_end_stream(), cx) {
+                Poll::Pending => return Poll::Pending,
+                // The caller has reset it.
+                Poll::Ready(Err(_reset)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(sent)) => {
+                    piece.advance(sent);
+                    if sent >= TURN && !piece.is_empty() {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        if stream.is_sent.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let frame = match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None => {
+                session.send_end(stream);
+                return Poll::Ready(Ok(()));
+            }
+            Some(frame) => frame?,
+        };
+        match frame.into_data() {
+            Ok(data) => *piece = data,
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    session.send_trailers(stream, &trailers);
+                }
+            }
+        }
+    }
+}
+
+/// Grants a WebSocket, and joins the stream to its upstream (RFC 8441 section 5).
+async fn join(session: &Rc<Session>, stream: &Rc<Stream>, tunnel: Tunnel) {
+    session.send_head(stream, StatusCode::OK, false, |block| {
+        let id = &tunnel.exchange.0.request_id;
+        outgoing::write_answer(block, &tunnel.head.fields, false, id, &session.worker.date());
+    });
+    let inbound = Inbound::new(Rc::clone(session), Rc::clone(stream));
+    tunnel.join(End::Stream(Box::new(Duplex::new(inbound)))).await;
+}
+
+pin_project_lite::pin_project! {
+    /// A stream's task: while it is polled, its leash is the worker's current one.
+    struct StreamTask<F> {
+        #[pin]
+        task: Leashed<F>,
+        leash: Rc<Leash>,
+        worker: Rc<Worker>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (task, leash) = (this.task, &*this.leash);
+        this.worker.with_leash(leash, || task.poll(cx)).map(|_| ())
+    }
+}

@@ -1,0 +1,371 @@
+//! What the task of a connection and those of its streams share: what is to be written, which streams are open, the windows.
+//!
+//! Streams write into one buffer and wake the connection's task, which sends what has come together: many small answers are one write.
+//! Where the buffer is full, or the peer's window shut, a stream waits for its turn.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use hashbrown::HashMap;
+use http::{HeaderMap, StatusCode};
+
+use super::{
+    flow::Inflow,
+    frame::{self, LARGEST, Reason},
+    hpack::{self, BlockWriter},
+    stream::{Stream, WasReset},
+};
+use crate::proxy::{connection::Connection, head::RequestHead, headers::outgoing::FieldSink, worker::Worker};
+
+/// Windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
+pub(super) const STREAM_WINDOW: u32 = 256 << 10;
+pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;
+/// What every connection begins with (RFC 9113 section 6.9.2).
+pub(super) const FIRST_WINDOW: u32 = 65_535;
+/// From here nothing more is put into what is to be written, and nothing more read that may have to be answered, bytes.
+const FULL: usize = 64 << 10;
+/// What a stream writes at most before it is another's turn, bytes.
+pub(super) const TURN: usize = 2 * LARGEST;
+/// Streams that ended, of which it is known how.
+const REMEMBERED: usize = 256;
+/// Memory that is kept for what is written, bytes; and heads for the next requests.
+const KEPT: usize = 16 << 10;
+const KEPT_HEADS: usize = 32;
+
+/// A connection, as its tasks see it.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The worker it lives on.
+    pub(super) worker: Rc<Worker>,
+    /// The connection.
+    pub(super) connection: Rc<Connection>,
+    pub(super) state: RefCell<State>,
+    /// The connection's task.
+    task: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    /// To be written; `written` bytes of it are.
+    pub(super) out: Vec<u8>,
+    pub(super) written: usize,
+    /// The next field block is our first.
+    first_block: bool,
+    pub(super) streams: HashMap<u32, Rc<Stream>>,
+    /// What the caller may send.
+    pub(super) inflow: Inflow,
+    /// What we may send, and what we may send on a new stream.
+    pub(super) window: i64,
+    pub(super) initial_window: i64,
+    /// Streams that wait for room or for the connection's window.
+    waiting: VecDeque<Rc<Stream>>,
+    /// Streams that ended, and those of them that we reset.
+    ended: Ring,
+    reset: Ring,
+    heads: Vec<RequestHead>,
+}
+
+impl Session {
+    /// A connection that has just begun.
+    pub(super) fn new(worker: &Rc<Worker>, connection: &Rc<Connection>) -> Rc<Self> {
+        let state = State {
+            out: Vec::new(),
+            written: 0,
+            first_block: true,
+            streams: HashMap::new(),
+            inflow: Inflow::new(CONNECTION_WINDOW),
+            window: i64::from(FIRST_WINDOW),
+            initial_window: i64::from(FIRST_WINDOW),
+            waiting: VecDeque::new(),
+            ended: Ring::default(),
+            reset: Ring::default(),
+            heads: Vec::new(),
+        };
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            connection: Rc::clone(connection),
+            state: RefCell::new(state),
+            task: RefCell::default(),
+        })
+    }
+
+    /// Remembers the connection's task.
+    pub(super) fn remember(&self, cx: &Context<'_>) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+    }
+
+    /// Has the connection's task write, or look again.
+    fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    // ---- what a stream sends ----
+
+    /// Sends a head, or an informational one.
+    pub(super) fn send_head(
+        &self,
+        stream: &Stream,
+        status: StatusCode,
+        end: bool,
+        write: impl FnOnce(&mut BlockWriter<'_>),
+    ) {
+        if stream.is_reset.get() {
+            return;
+        }
+        let state = &mut *self.state.borrow_mut();
+        let first = std::mem::take(&mut state.first_block);
+        frame::put_head(&mut state.out, stream.id, end, |out| {
+            if first {
+                out.push(hpack::NO_TABLE);
+            }
+            write(&mut BlockWriter::answer(out, status));
+        });
+        stream.is_answered.set(!status.is_informational());
+        stream.is_sent.set(end);
+        self.wake();
+    }
+
+    /// Sends trailers, which end the stream.
+    pub(super) fn send_trailers(&self, stream: &Stream, trailers: &HeaderMap) {
+        if stream.is_reset.get() {
+            return;
+        }
+        let state = &mut *self.state.borrow_mut();
+        frame::put_head(&mut state.out, stream.id, true, |out| {
+            let mut block = BlockWriter::trailers(out);
+            for (name, value) in trailers {
+                block.field(name.as_str().as_bytes(), value.as_bytes());
+            }
+        });
+        stream.is_sent.set(true);
+        self.wake();
+    }
+
+    /// Ends a stream behind what was sent of it.
+    pub(super) fn send_end(&self, stream: &Stream) {
+        if stream.is_reset.get() || stream.is_sent.replace(true) {
+            return;
+        }
+        frame::put_data(&mut self.state.borrow_mut().out, stream.id, &[], true);
+        self.wake();
+    }
+
+    /// Sends of a body's next bytes as many as may go now, one turn's at most; `end` where they are the last. Whoever has to wait is
+    /// woken.
+    ///
+    /// # Errors
+    /// Where the stream was reset.
+    pub(super) fn poll_send(
+        &self,
+        stream: &Rc<Stream>,
+        data: &[u8],
+        end: bool,
+        cx: &Context<'_>,
+    ) -> Poll<Result<usize, WasReset>> {
+        if stream.is_reset.get() {
+            return Poll::Ready(Err(WasReset));
+        }
+        let state = &mut *self.state.borrow_mut();
+        let mut sent = 0;
+        while sent < data.len() && sent < TURN {
+            if state.is_full() || state.window <= 0 || stream.window.get() <= 0 {
+                break;
+            }
+            let allowed = usize::try_from(state.window.min(stream.window.get())).unwrap_or(0).min(LARGEST);
+            let rest = data.get(sent..).unwrap_or_default();
+            let piece = rest.get(..allowed).unwrap_or(rest);
+            let last = end && piece.len() == rest.len();
+            frame::put_data(&mut state.out, stream.id, piece, last);
+            stream.is_sent.set(last);
+            sent += piece.len();
+            let piece = i64::try_from(piece.len()).unwrap_or(i64::MAX);
+            state.window -= piece;
+            stream.window.set(stream.window.get() - piece);
+        }
+        if sent > 0 {
+            self.wake();
+            return Poll::Ready(Ok(sent));
+        }
+        stream.writer.replace(Some(cx.waker().clone()));
+        if stream.window.get() > 0 && !stream.is_waiting.replace(true) {
+            state.waiting.push_back(Rc::clone(stream));
+        }
+        Poll::Pending
+    }
+
+    // ---- what a stream takes ----
+
+    /// So many bytes of a stream's body were used: the caller may send as many more.
+    pub(super) fn give_back(&self, stream: &Stream, bytes: usize) {
+        let state = &mut *self.state.borrow_mut();
+        let mut inflow = stream.inflow.get();
+        let of_stream = inflow.give(bytes).filter(|_| !stream.is_received.get());
+        stream.inflow.set(inflow);
+        if let Some(more) = of_stream {
+            frame::put_window_update(&mut state.out, stream.id, more);
+        }
+        if state.give_back(bytes) || of_stream.is_some() {
+            self.wake();
+        }
+    }
+
+    /// A head for the next request.
+    pub(super) fn head(&self) -> RequestHead {
+        self.state.borrow_mut().heads.pop().unwrap_or_default()
+    }
+
+    /// A head that is not needed any more.
+    pub(super) fn put_head_back(&self, head: RequestHead) {
+        let heads = &mut self.state.borrow_mut().heads;
+        if heads.len() < KEPT_HEADS && head.fits_another() {
+            heads.push(head);
+        }
+    }
+
+    /// A stream's task has ended.
+    pub(super) fn close(&self, stream: &Stream, otherwise: Reason) {
+        let state = &mut *self.state.borrow_mut();
+        // What came after it was forgotten.
+        let mut woken = state.give_back(stream.abandon());
+        if !stream.is_reset.get() {
+            let reason = match (stream.is_sent.get(), stream.is_received.get()) {
+                (true, true) => None,
+                // Answered whole: the rest of the request is not wanted (RFC 9113 section 8.1).
+                (true, false) => Some(Reason::NoError),
+                (false, _) => Some(otherwise),
+            };
+            if let Some(reason) = reason {
+                frame::put_reset(&mut state.out, stream.id, reason);
+            }
+            state.forget(stream.id, reason.is_some());
+            woken = true;
+        }
+        if woken {
+            self.wake();
+        }
+    }
+}
+
+impl State {
+    /// Whether what is to be written has become much.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() - self.written >= FULL
+    }
+
+    /// All of it was written.
+    pub(super) fn wrote(&mut self) {
+        self.out.clear();
+        self.written = 0;
+        self.out.shrink_to(KEPT);
+    }
+
+    /// Lets go of what is written, where the rest cannot be yet.
+    pub(super) fn compact(&mut self) {
+        if self.written >= KEPT {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    /// Has everybody who waits for room or for the connection's window look again.
+    pub(super) fn wake_waiting(&mut self) {
+        for stream in self.waiting.drain(..) {
+            stream.is_waiting.set(false);
+            stream.wake_writer();
+        }
+    }
+
+    /// Gives back what only a busy connection needs.
+    pub(super) fn shrink(&mut self) {
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+        self.streams.shrink_to_fit();
+        self.waiting.shrink_to_fit();
+        self.heads = Vec::new();
+    }
+
+    /// Bytes of bodies were used, or thrown away. True: the caller is told that it may send more.
+    pub(super) fn give_back(&mut self, bytes: usize) -> bool {
+        let Some(more) = self.inflow.give(bytes) else { return false };
+        frame::put_window_update(&mut self.out, 0, more);
+        true
+    }
+
+    /// Ends a stream from our side; what still comes of it is passed over.
+    pub(super) fn reset(&mut self, id: u32, reason: Reason) {
+        frame::put_reset(&mut self.out, id, reason);
+        self.forget(id, true);
+    }
+
+    /// A stream is over.
+    pub(super) fn forget(&mut self, id: u32, by_us: bool) {
+        if let Some(stream) = self.streams.remove(&id) {
+            // Its task may end before it has begun.
+            self.give_back(stream.abandon());
+            stream.is_reset.set(by_us || !(stream.is_sent.get() && stream.is_received.get()));
+            if stream.is_waiting.get() {
+                self.waiting.retain(|waiting| waiting.id != id);
+            }
+        }
+        if by_us { self.reset.push(id) } else { self.ended.push(id) }
+    }
+
+    /// Ends every stream, without a word to the caller.
+    pub(super) fn end_streams(&mut self) {
+        self.waiting.clear();
+        for (_, stream) in self.streams.drain() {
+            self.inflow.give(stream.abandon());
+            stream.is_reset.set(true);
+            stream.leash.cut();
+        }
+    }
+
+    /// What is known of a stream that is over.
+    pub(super) fn ending(&self, id: u32) -> Ending {
+        if self.reset.has(id) {
+            Ending::Reset
+        } else if self.ended.has(id) {
+            Ending::Ended
+        } else {
+            Ending::Unknown
+        }
+    }
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// We reset it: what comes of it was under way.
+    Reset,
+    /// It was over on both sides, or the caller reset it.
+    Ended,
+    /// It never was, or that was long ago.
+    Unknown,
+}
+
+/// The last streams of some kind.
+#[derive(Debug, Default)]
+struct Ring(VecDeque<u32>);
+
+impl Ring {
+    fn push(&mut self, id: u32) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(id);
+    }
+
+    fn has(&self, id: u32) -> bool {
+        self.0.iter().rev().any(|other| *other == id)
+    }
+}
