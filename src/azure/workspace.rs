@@ -79,10 +79,15 @@ impl Answer {
     fn facts(self) -> Facts {
         // `/subscriptions/S/resourceGroups/R/…`, in any case.
         let mut parts = self.id.split('/').skip_while(|part| !part.eq_ignore_ascii_case("resourceGroups"));
-        let resource_group = parts.nth(1).unwrap_or_default().to_owned();
+        let resource_group = plain(parts.nth(1).unwrap_or_default());
         let Self { id, name, location, properties } = self;
-        Facts { id, name, resource_group, region: location, discovery: properties.discovery }
+        Facts { id, name: plain(&name), resource_group, region: plain(&location), discovery: properties.discovery }
     }
+}
+
+/// A name of Azure's, as it may be shown. None is longer than a resource group's 90 characters.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(90).collect()
 }
 
 /// A workspace.
@@ -373,5 +378,14 @@ mod tests {
             let answer = Answer { id, name: "w".into(), location: String::new(), properties: Properties::default() };
             assert_eq!(answer.facts().resource_group, "RG");
         }
+    }
+
+    #[test]
+    fn no_name_writes_to_a_terminal() {
+        let id = format!("/subscriptions/s/resourceGroups/R\u{1b}[2J\nG{}/x", "x".repeat(500));
+        let answer = Answer { id, name: "w\r\n".into(), location: "e\u{7}".into(), properties: Properties::default() };
+        let facts = answer.facts();
+        assert_eq!((&*facts.name, &*facts.region), ("w", "e"));
+        assert!(facts.resource_group.starts_with("R[2JGxx") && facts.resource_group.len() == 90);
     }
 }
