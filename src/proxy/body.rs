@@ -30,6 +30,8 @@ use crate::{
     rotation::{ladder::Replay, offer::Hold},
 };
 
+/// What a frame that is held costs at least, bytes: a body in chunks of one byte is not a byte each.
+const HELD_LEAST: u64 = 96;
 const BAD_FRAMING: Reject = Reject::BadRequest("the request body is not framed as HTTP demands");
 
 /// A request's body as it comes in.
@@ -240,7 +242,7 @@ impl Upload {
     /// Holds a frame if there is room, else lets go of all.
     fn keep(&mut self, frame: &Bytes, worker: &Worker) {
         let Held::All { frames, bytes, limit, reserved } = &mut self.held else { return };
-        let len = frame.len() as u64;
+        let len = (frame.len() as u64).max(HELD_LEAST);
         let more = (*bytes + len).saturating_sub(*reserved);
         if *bytes + len <= *limit && (more == 0 || worker.try_hold(more)) {
             *bytes += len;

@@ -18,7 +18,7 @@ use super::{
 use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
 
 /// How long a client that was told to go may take to close before it is cut off.
-const LINGER: Duration = Duration::from_secs(5);
+pub(super) const LINGER: Duration = Duration::from_secs(5);
 
 /// How long a connection is idle before it gives back what it needs to be busy.
 const PARK: Duration = Duration::from_millis(500);
@@ -45,6 +45,8 @@ pub struct Connection {
     /// Informational answers of the request that is being polled, to go out before its final one.
     ahead: RefCell<Vec<ResponseHead>>,
     parked: Cell<bool>,
+    /// When it was first seen that it had been told to finish.
+    told: Cell<Option<Moment>>,
     in_flight: Cell<u32>,
     /// Place in the worker's list.
     pub(super) slot: Cell<usize>,
@@ -62,6 +64,7 @@ impl Connection {
             leash: Rc::default(),
             may_park: Cell::new(false),
             parked: Cell::new(false),
+            told: Cell::default(),
             peer: Peer::default(),
             ahead: RefCell::default(),
             in_flight: Cell::new(0),
@@ -112,6 +115,9 @@ impl Connection {
             self.leash.cut();
             return Some("request_head");
         }
+        if self.leash.order() == Order::Finish && self.told.get().is_none() {
+            self.told.set(Some(now));
+        }
         let (phase, since) = self.watch.phase();
         let stood = now.since(since);
         match phase {
@@ -122,6 +128,11 @@ impl Connection {
             Phase::Idle if stood > timeouts.idle + LINGER => {
                 self.leash.cut();
                 Some("idle")
+            }
+            // Who does not say that it has heard us has had the time to.
+            Phase::Idle if stood > LINGER && self.told.get().is_some_and(|told| now.since(told) > LINGER) => {
+                self.leash.cut();
+                None
             }
             Phase::Idle if stood > timeouts.idle && self.leash.order() == Order::Go => {
                 self.leash.finish();

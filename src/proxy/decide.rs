@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use http::{Method, Version};
+use http::Method;
 
 use super::{
     auth::{Caller, Evidence, Reason, Subject, token_cache::TokenCache},
@@ -159,7 +159,7 @@ fn is_zero(number: &[u8]) -> bool {
 fn raw_path(head: &RequestHead) -> Result<&str, Reject> {
     let path = head.path();
     match path {
-        "*" if head.method == Method::OPTIONS && head.version != Version::HTTP_2 => Ok("/"),
+        "*" if head.method == Method::OPTIONS => Ok("/"),
         "" if head.authority().is_some() => Ok("/"),
         _ => Ok(path),
     }

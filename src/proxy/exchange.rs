@@ -126,6 +126,8 @@ pub struct Exchange {
     pub claim: OnceCell<Box<Claim>>,
     /// The caller's and the route's requests in flight that it is one of; given back with the exchange.
     pub held: RefCell<Held>,
+    /// Its caller may say nothing for long before the upstream has, and leave its request open (gRPC).
+    pub converses: Cell<bool>,
     deadlines: Deadlines,
     stage: Cell<Stage>,
     verdict: Cell<Option<Reject>>,
@@ -198,6 +200,7 @@ impl Exchange {
             place: RefCell::default(),
             claim: OnceCell::new(),
             held: RefCell::default(),
+            converses: Cell::default(),
             deadlines,
             stage: Cell::new(Stage::Awaiting { until: started + deadlines.request, sent: None }),
             verdict: Cell::default(),
@@ -246,12 +249,24 @@ impl Exchange {
         self.reading.wait(now);
     }
 
-    /// Bytes went through a tunnel, from the caller and to it: `stream_idle` begins anew.
+    /// Bytes went through a tunnel, from the caller and to it: `stream_idle` begins anew. Whoever did not move still has its turn.
     pub fn tunnel_moves(&self, sent: usize, read: usize) {
         let now = self.worker.coarse_now();
-        self.sending.progress(now, sent);
-        self.reading.progress(now, read);
+        if sent > 0 {
+            self.sending.progress(now, sent);
+        }
+        if read > 0 {
+            self.reading.progress(now, read);
+        }
         self.stage.set(Stage::Streaming { upstream_since: Some(now) });
+    }
+
+    /// A tunnel begins: it is nobody's turn.
+    pub fn tunnel_begins(&self) {
+        let now = self.worker.coarse_now();
+        self.sending.progress(now, 0);
+        self.reading.progress(now, 0);
+        self.tunnel_moves(0, 0);
     }
 
     /// A tunnel broke off.
@@ -311,7 +326,7 @@ impl Exchange {
             upload.lose_patience(now, EXPECT_PATIENCE);
         }
         match self.stage.get() {
-            Stage::Awaiting { .. } if self.sending.too_slow(now, stall) => {
+            Stage::Awaiting { .. } if !self.converses.get() && self.sending.too_slow(now, stall) => {
                 self.condemn(Reject::RequestTimeout, "stall")
             }
             // An upload that is not over is not the upstream's delay.

@@ -173,13 +173,21 @@ impl Tunnel {
         let Self { exchange, mut upstream, lease, .. } = self;
         let exchange = &exchange.0;
         let (mut up, mut down) = (Direction::Open, Direction::Open);
-        exchange.tunnel_moves(0, 0);
+        exchange.tunnel_begins();
         let end = poll_fn(|cx| {
             if exchange.verdict().is_some() {
                 return Poll::Ready(TunnelEnd::Broken);
             }
-            let sent = pump(&mut caller, &mut upstream, &mut up, cx, |bytes| exchange.tunnel_moves(bytes, 0));
-            let read = pump(&mut upstream, &mut caller, &mut down, cx, |bytes| exchange.tunnel_moves(0, bytes));
+            let sent = pump(&mut caller, &mut upstream, &mut up, cx, |moved| {
+                // An upstream that takes nothing is not its caller's delay.
+                if let Some(bytes) = moved {
+                    exchange.tunnel_moves(bytes, 0);
+                }
+            });
+            let read = pump(&mut upstream, &mut caller, &mut down, cx, |moved| match moved {
+                Some(bytes) => exchange.tunnel_moves(0, bytes),
+                None => exchange.reading.wait(exchange.worker.coarse_now()),
+            });
             match (sent, read) {
                 (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(TunnelEnd::Broken),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(TunnelEnd::Finished),
@@ -199,13 +207,13 @@ impl Tunnel {
     }
 }
 
-/// Moves what there is in one direction. Ready once that is finished.
+/// Moves what there is in one direction, and says so: how much, or that `to` takes nothing of it. Ready once that is finished.
 fn pump(
     from: &mut End,
     to: &mut End,
     direction: &mut Direction,
     cx: &mut Context<'_>,
-    moved: impl Fn(usize),
+    moved: impl Fn(Option<usize>),
 ) -> Poll<io::Result<()>> {
     loop {
         match direction {
@@ -215,9 +223,12 @@ fn pump(
                 *direction = Direction::Finished;
             }
             Direction::Open => {
-                let taken = ready!(to.poll_take(from, cx))?;
+                let Poll::Ready(taken) = to.poll_take(from, cx)? else {
+                    moved(None);
+                    return Poll::Pending;
+                };
                 if taken > 0 {
-                    moved(taken);
+                    moved(Some(taken));
                     continue;
                 }
                 match from.poll_fill(cx)? {

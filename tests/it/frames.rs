@@ -311,9 +311,10 @@ async fn uploads_that_nobody_takes_leave_room_for_one_that_is() {
     let gate = TestGate::start(config);
     let mut caller = Frames::connect(&gate).await;
     let piece = vec![b'x'; 16_000];
-    let (mut connection, mut streams) = (65_535_i64, [256_i64 << 10; 4]);
-    // Three that wait for their turn hold most of the connection's window; the one that has its turn goes on with the rest of it.
-    for (at, pieces) in [(0, 1), (1, 16), (2, 16), (3, 16), (0, 32)] {
+    let (mut connection, mut streams) = (65_535_i64, [64_i64 << 10; 90]);
+    // Those that wait for their turn have sent all that they may; the one that has its turn goes on.
+    let waiting = (1..90).map(|at| (at, 4));
+    for (at, pieces) in std::iter::once((0, 1)).chain(waiting).chain([(0, 32)]) {
         let stream = 1 + 2 * at as u32;
         if pieces < 32 {
             caller.send(&[frame(HEADERS, END_HEADERS, stream, &block("POST", "/score"))]).await;
@@ -334,4 +335,52 @@ async fn uploads_that_nobody_takes_leave_room_for_one_that_is() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn nobody_is_left_behind_on_a_slow_wire() {
+    let upstream = Upstream::streaming(|request, notes| async move {
+        notes.read(request).await;
+        http::Response::new(crate::support::client::full(vec![b'x'; 8 << 20]))
+    })
+    .await;
+    let gate = TestGate::start(gate::config(upstream.address));
+    let mut caller = Frames::connect(&gate).await;
+    let windows = |size: u32| frame(SETTINGS, 0, 0, &[&[0, 4][..], &size.to_be_bytes()].concat());
+    caller.send(&[windows(1 << 30)]).await;
+    let heads: Vec<_> =
+        (0..6).map(|at| frame(HEADERS, END_HEADERS | END_STREAM, 1 + 2 * at, &block("GET", "/score"))).collect();
+    caller.send(&heads).await;
+    // The connection's window begins with 65,535 bytes; once those are sent it opens by so much at a time.
+    let (mut read, mut window) = ([0_usize; 6], 65_535);
+    while read.iter().sum::<usize>() < 6 << 20 {
+        if window == 0 {
+            caller.send(&[frame(WINDOW_UPDATE, 0, 0, &40_000_u32.to_be_bytes())]).await;
+            window = 40_000;
+        }
+        let (_, stream, data) = caller.next_of(DATA).await;
+        window -= data.len();
+        read[(stream as usize - 1) / 2] += data.len();
+    }
+    // Of 1 MiB each, had everybody had the same.
+    assert!(read.iter().all(|read| *read > 768 << 10), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_frame_of_a_body_goes_on_before_it_is_whole() {
+    let upstream = Hostile::start(|mut turn| async move {
+        turn.raw.until("first of it").await.unwrap();
+        turn.raw.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nseen").await;
+        turn.raw.rest().await;
+    })
+    .await;
+    let gate = TestGate::start(gate::config(upstream.address));
+    let mut caller = Frames::connect(&gate).await;
+    let whole = frame(DATA, END_STREAM, 1, &[b'x'; 1000]);
+    caller.send(&[frame(HEADERS, END_HEADERS, 1, &block("POST", "/score")), whole[..9].to_vec()]).await;
+    caller.send(&[b"first of it".to_vec()]).await;
+    assert_eq!(caller.next_of(DATA).await.2, b"seen");
+    // What is still to come of it is passed over; the connection goes on.
+    caller.send(&[vec![b'x'; 989], frame(PING, 0, 0, b"after it")]).await;
+    assert_eq!(caller.next_of(PING).await.2, b"after it");
 }

@@ -14,13 +14,15 @@ pub struct Inflow {
     left: u32,
     used: u32,
     size: u32,
+    /// So much of what is used is not given back any more.
+    owed: u32,
 }
 
 impl Inflow {
     /// A window of `size` bytes that the peer knows of.
     #[must_use]
     pub const fn new(size: u32) -> Self {
-        Self { left: size, used: 0, size }
+        Self { left: size, used: 0, size, owed: 0 }
     }
 
     /// So many bytes came.
@@ -35,7 +37,10 @@ impl Inflow {
 
     /// So many of them were used. Some: the peer is to be told that it may send so many more.
     pub fn give(&mut self, bytes: usize) -> Option<u32> {
-        self.used = self.used.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let kept = self.owed.min(bytes);
+        self.owed -= kept;
+        self.used = self.used.saturating_add(bytes - kept);
         // Where others hold on to most of the window, half of it may never come together.
         if self.used == 0 || (self.used < self.size / 2 && self.used < self.left) {
             return None;
@@ -43,6 +48,24 @@ impl Inflow {
         let more = std::mem::take(&mut self.used);
         self.left = self.left.saturating_add(more);
         Some(more)
+    }
+
+    /// Whether the window may be so much larger.
+    #[must_use]
+    pub fn can_widen(&self, by: u32) -> bool {
+        i64::from(self.size) + i64::from(self.owed) + i64::from(by) <= LARGEST_WINDOW
+    }
+
+    /// The window is so much larger from here; whoever says so tells the peer.
+    pub const fn widen(&mut self, by: u32) {
+        self.size += by;
+        self.left += by;
+    }
+
+    /// The window is as much smaller again, as the peer's bytes are used.
+    pub const fn narrow(&mut self, by: u32) {
+        self.size -= by;
+        self.owed += by;
     }
 }
 
@@ -104,6 +127,18 @@ mod tests {
         assert_eq!(window.give(1), Some(11), "more than is left");
         assert_eq!(window.take(22), Err(Reason::FlowControl));
         assert_eq!(window.take(21), Ok(()));
+    }
+
+    #[test]
+    fn a_window_becomes_wider_and_narrower() {
+        let mut window = Inflow::new(100);
+        window.widen(50);
+        assert_eq!(window.take(150), Ok(()));
+        window.narrow(50);
+        assert_eq!(window.give(40), None, "that is what it has become narrower by");
+        assert_eq!(window.give(20), Some(10));
+        assert_eq!(window.give(90), Some(90));
+        assert_eq!((window.take(101), window.take(100)), (Err(Reason::FlowControl), Ok(())));
     }
 
     #[test]

@@ -25,11 +25,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use self::{
     frame::Reason,
     input::{Input, PING},
-    session::{CONNECTION_WINDOW, FIRST_WINDOW, STREAM_WINDOW, Session},
+    session::{FIRST_WINDOW, STREAM_WINDOW, Session},
 };
 use crate::{
+    clock::Moment,
     proxy::{
-        connection::{Connection, Order},
+        connection::{Connection, LINGER, Order},
         io_watch::Phase,
         stream::Stream,
         worker::Worker,
@@ -37,6 +38,8 @@ use crate::{
     snapshot::Limits,
 };
 
+/// The largest window of a connection, bytes: half of what the protocol allows, so that it may be widened.
+const LARGEST_WINDOW: u32 = 1 << 30;
 /// One read, bytes.
 const READ: usize = 32 << 10;
 /// What is read of a connection before it is another's turn, bytes.
@@ -63,11 +66,12 @@ pub async fn serve(
     limits: &Limits,
 ) -> Result<(), &'static str> {
     connection.watch.multiplexed();
-    let session = Session::new(worker, connection);
+    let window = limits.h2_streams.saturating_mul(STREAM_WINDOW).clamp(FIRST_WINDOW, LARGEST_WINDOW);
+    let session = Session::new(worker, connection, window);
     let tunnels = worker.view().snapshot.routes.has_websockets();
     let input = Input::new(&session, limits, tunnels);
     let mut task = Task { session, input, stream, stage: Stage::Open, saw_eof: false };
-    task.greet(limits, tunnels);
+    task.greet(limits, window, tunnels);
     let begun = if ahead.is_empty() { Ok(()) } else { task.take(&ahead) };
     if let Err(reason) = begun {
         task.break_off(reason);
@@ -91,8 +95,8 @@ struct Task {
 enum Stage {
     /// Requests are welcome.
     Open,
-    /// The caller was told to begin no more; those that it began before it heard are served (RFC 9113 section 6.8).
-    Leaving,
+    /// The caller was told to begin no more, then; those that it began before it heard are served (RFC 9113 section 6.8).
+    Leaving(Moment),
     /// No more requests: once those in flight are answered it is over.
     Left,
     /// What is still to be written is written, then it is over.
@@ -110,7 +114,7 @@ impl Drop for Task {
 
 impl Task {
     /// Our preface: SETTINGS, and the connection's window.
-    fn greet(&self, limits: &Limits, tunnels: bool) {
+    fn greet(&self, limits: &Limits, window: u32, tunnels: bool) {
         let most = u32::try_from(limits.head).unwrap_or(u32::MAX);
         let settings = [
             (MAX_CONCURRENT_STREAMS, limits.h2_streams),
@@ -121,7 +125,9 @@ impl Task {
         let settings = settings.get(..if tunnels { 4 } else { 3 }).unwrap_or_default();
         let out = &mut self.session.state.borrow_mut().out;
         frame::put_settings(out, settings);
-        frame::put_window_update(out, 0, CONNECTION_WINDOW - FIRST_WINDOW);
+        if window > FIRST_WINDOW {
+            frame::put_window_update(out, 0, window - FIRST_WINDOW);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
@@ -165,14 +171,15 @@ impl Task {
     /// Does what the connection's leash says, and the second step of leaving once the first was heard.
     fn obey(&mut self, cx: &Context<'_>) {
         let told = self.session.connection.leash.poll_order(cx) != Order::Go;
+        let now = self.session.worker.coarse_now();
         let out = &mut self.session.state.borrow_mut().out;
         match self.stage {
             Stage::Open if told => {
                 frame::put_goaway(out, (1 << 31) - 1, Reason::NoError);
                 frame::put_ping(out, 0, PING);
-                self.stage = Stage::Leaving;
+                self.stage = Stage::Leaving(now);
             }
-            Stage::Leaving if self.input.pong => {
+            Stage::Leaving(since) if self.input.pong || now.since(since) > LINGER => {
                 frame::put_goaway(out, self.input.last, Reason::NoError);
                 self.input.goes = Some(self.input.last);
                 self.stage = Stage::Left;
@@ -185,7 +192,7 @@ impl Task {
     fn is_over(&self) -> bool {
         let idle = self.session.state.borrow().streams.is_empty();
         idle && match self.stage {
-            Stage::Open | Stage::Leaving => self.input.is_left,
+            Stage::Open | Stage::Leaving(_) => self.input.is_left,
             Stage::Left => true,
             Stage::Ending(_) | Stage::Lingering(_) => false,
         }
@@ -259,7 +266,6 @@ impl Task {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.session.state.borrow_mut();
         let watch = &self.session.connection.watch;
-        let was_full = state.is_full();
         let mut stream = Pin::new(&mut self.stream);
         if state.written < state.out.len() {
             while let Some(rest) = state.out.get(state.written..).filter(|rest| !rest.is_empty()) {
@@ -270,18 +276,14 @@ impl Task {
                     Poll::Ready(Ok(written)) => state.written += written,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
-                        if was_full && !state.is_full() {
-                            state.wake_waiting();
-                        }
                         state.compact();
+                        state.next_turn();
                         return Poll::Pending;
                     }
                 }
             }
             state.wrote();
-            if was_full {
-                state.wake_waiting();
-            }
+            state.next_turn();
         }
         let flushed = stream.poll_flush(cx);
         watch.note_write(flushed.is_pending());

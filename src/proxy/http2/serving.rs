@@ -13,7 +13,7 @@ use http_body::Body;
 
 use super::{
     frame::Reason,
-    session::{Session, TURN},
+    session::Session,
     stream::{Duplex, Inbound, Open, Stream},
 };
 use crate::proxy::{
@@ -106,13 +106,7 @@ fn poll_body(
                 Poll::Pending => return Poll::Pending,
                 // The caller has reset it.
                 Poll::Ready(Err(_reset)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(sent)) => {
-                    piece.advance(sent);
-                    if sent >= TURN && !piece.is_empty() {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
+                Poll::Ready(Ok(sent)) => piece.advance(sent),
             }
         }
         if stream.is_sent.get() {

@@ -21,15 +21,16 @@ use super::{
 };
 use crate::proxy::{connection::Connection, head::RequestHead, headers::outgoing::FieldSink, worker::Worker};
 
-/// Windows, bytes: what a caller may send ahead per stream and per connection (benches/README.md).
-pub(super) const STREAM_WINDOW: u32 = 256 << 10;
-pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;
+/// What a caller may send ahead on a stream, bytes, and how much more once its body is being taken. The connection's window has room
+/// for that on every stream: one of 1 MiB was shut by four bodies that nobody took (benches/README.md).
+pub(super) const STREAM_WINDOW: u32 = 64 << 10;
+const WIDER: u32 = 192 << 10;
 /// What every connection begins with (RFC 9113 section 6.9.2).
 pub(super) const FIRST_WINDOW: u32 = 65_535;
 /// From here nothing more is put into what is to be written, and nothing more read that may have to be answered, bytes.
 const FULL: usize = 64 << 10;
 /// What a stream writes at most before it is another's turn, bytes.
-pub(super) const TURN: usize = 2 * LARGEST;
+const TURN: usize = 2 * LARGEST;
 /// Streams that ended, of which it is known how.
 const REMEMBERED: usize = 256;
 /// Memory that is kept for what is written, bytes; and heads for the next requests.
@@ -61,8 +62,9 @@ pub(super) struct State {
     /// What we may send, and what we may send on a new stream.
     pub(super) window: i64,
     pub(super) initial_window: i64,
-    /// Streams that wait for room or for the connection's window.
+    /// Streams that wait for room or for the connection's window, in the order of their turns, and the one whose turn it is.
     waiting: VecDeque<Rc<Stream>>,
+    turn: Option<u32>,
     /// Streams that ended, and those of them that we reset.
     ended: Ring,
     reset: Ring,
@@ -71,16 +73,17 @@ pub(super) struct State {
 
 impl Session {
     /// A connection that has just begun.
-    pub(super) fn new(worker: &Rc<Worker>, connection: &Rc<Connection>) -> Rc<Self> {
+    pub(super) fn new(worker: &Rc<Worker>, connection: &Rc<Connection>, window: u32) -> Rc<Self> {
         let state = State {
             out: Vec::new(),
             written: 0,
             first_block: true,
             streams: HashMap::new(),
-            inflow: Inflow::new(CONNECTION_WINDOW),
+            inflow: Inflow::new(window),
             window: i64::from(FIRST_WINDOW),
             initial_window: i64::from(FIRST_WINDOW),
             waiting: VecDeque::new(),
+            turn: None,
             ended: Ring::default(),
             reset: Ring::default(),
             heads: Vec::new(),
@@ -122,6 +125,9 @@ impl Session {
             return;
         }
         let state = &mut *self.state.borrow_mut();
+        if status.is_informational() && state.is_full() {
+            return;
+        }
         let first = std::mem::take(&mut state.first_block);
         frame::put_head(&mut state.out, stream.id, end, |out| {
             if first {
@@ -159,8 +165,8 @@ impl Session {
         self.wake();
     }
 
-    /// Sends of a body's next bytes as many as may go now, one turn's at most; `end` where they are the last. Whoever has to wait is
-    /// woken.
+    /// Sends of a body's next bytes as many as may go now; `end` where they are the last. Where others wait it is one turn's worth, and
+    /// then theirs. Whoever has to wait is woken.
     ///
     /// # Errors
     /// Where the stream was reset.
@@ -175,11 +181,11 @@ impl Session {
             return Poll::Ready(Err(WasReset));
         }
         let state = &mut *self.state.borrow_mut();
+        let has_turn = state.turn == Some(stream.id);
+        let may_send = has_turn || (state.turn.is_none() && state.waiting.is_empty());
+        let most = if state.waiting.is_empty() { data.len() } else { data.len().min(TURN) };
         let mut sent = 0;
-        while sent < data.len() && sent < TURN {
-            if state.is_full() || state.window <= 0 || stream.window.get() <= 0 {
-                break;
-            }
+        while may_send && sent < most && state.has_room() && stream.window.get() > 0 {
             let allowed = usize::try_from(state.window.min(stream.window.get())).unwrap_or(0).min(LARGEST);
             let rest = data.get(sent..).unwrap_or_default();
             let piece = rest.get(..allowed).unwrap_or(rest);
@@ -191,15 +197,26 @@ impl Session {
             state.window -= piece;
             stream.window.set(stream.window.get() - piece);
         }
-        if sent > 0 {
-            self.wake();
-            return Poll::Ready(Ok(sent));
+        if sent == 0 {
+            stream.writer.replace(Some(cx.waker().clone()));
+            if stream.window.get() > 0 && !stream.is_waiting.replace(true) {
+                // Whose turn came to nothing is the first again.
+                if has_turn {
+                    state.waiting.push_front(Rc::clone(stream));
+                } else {
+                    state.waiting.push_back(Rc::clone(stream));
+                }
+            }
         }
-        stream.writer.replace(Some(cx.waker().clone()));
-        if stream.window.get() > 0 && !stream.is_waiting.replace(true) {
-            state.waiting.push_back(Rc::clone(stream));
+        if has_turn {
+            state.turn = None;
         }
-        Poll::Pending
+        state.next_turn();
+        if sent == 0 {
+            return Poll::Pending;
+        }
+        self.wake();
+        Poll::Ready(Ok(sent))
     }
 
     // ---- what a stream takes ----
@@ -209,10 +226,17 @@ impl Session {
         let state = &mut *self.state.borrow_mut();
         let mut inflow = stream.inflow.get();
         let of_stream = inflow.give(bytes).filter(|_| !stream.is_received.get());
-        stream.inflow.set(inflow);
         if let Some(more) = of_stream {
-            frame::put_window_update(&mut state.out, stream.id, more);
+            let wider = if stream.is_wide.get() || !state.inflow.can_widen(WIDER) { 0 } else { WIDER };
+            frame::put_window_update(&mut state.out, stream.id, more + wider);
+            if wider > 0 {
+                stream.is_wide.set(true);
+                inflow.widen(wider);
+                state.inflow.widen(wider);
+                frame::put_window_update(&mut state.out, 0, wider);
+            }
         }
+        stream.inflow.set(inflow);
         if state.give_back(bytes) || of_stream.is_some() {
             self.wake();
         }
@@ -276,10 +300,19 @@ impl State {
         }
     }
 
-    /// Has everybody who waits for room or for the connection's window look again.
-    pub(super) fn wake_waiting(&mut self) {
-        for stream in self.waiting.drain(..) {
+    /// Whether something may be sent.
+    fn has_room(&self) -> bool {
+        !self.is_full() && self.window > 0
+    }
+
+    /// Gives the turn to the stream that has waited longest, where there is room for it.
+    pub(super) fn next_turn(&mut self) {
+        if self.turn.is_none()
+            && self.has_room()
+            && let Some(stream) = self.waiting.pop_front()
+        {
             stream.is_waiting.set(false);
+            self.turn = Some(stream.id);
             stream.wake_writer();
         }
     }
@@ -316,6 +349,13 @@ impl State {
             if stream.is_waiting.get() {
                 self.waiting.retain(|waiting| waiting.id != id);
             }
+            if stream.is_wide.get() {
+                self.inflow.narrow(WIDER);
+            }
+        }
+        if self.turn == Some(id) {
+            self.turn = None;
+            self.next_turn();
         }
         if by_us { self.reset.push(id) } else { self.ended.push(id) }
     }
@@ -323,6 +363,7 @@ impl State {
     /// Ends every stream, without a word to the caller.
     pub(super) fn end_streams(&mut self) {
         self.waiting.clear();
+        self.turn = None;
         for (_, stream) in self.streams.drain() {
             self.inflow.give(stream.abandon());
             stream.is_reset.set(true);

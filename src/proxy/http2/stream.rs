@@ -35,6 +35,8 @@ pub struct Stream {
     /// Whoever waits for that to become more, or, if `is_waiting`, for its turn.
     pub(super) writer: RefCell<Option<Waker>>,
     pub(super) is_waiting: Cell<bool>,
+    /// Its window was widened.
+    pub(super) is_wide: Cell<bool>,
     /// The caller has sent all of it.
     pub(super) is_received: Cell<bool>,
     /// We have sent all of it.
@@ -99,6 +101,7 @@ impl Stream {
             window: Cell::new(window),
             writer: RefCell::default(),
             is_waiting: Cell::default(),
+            is_wide: Cell::default(),
             is_received: Cell::new(is_received),
             is_sent: Cell::default(),
             is_answered: Cell::default(),

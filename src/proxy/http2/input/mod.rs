@@ -8,7 +8,7 @@ mod streams;
 
 use std::{rc::Rc, time::Duration};
 
-use self::heads::Block;
+use self::{heads::Block, streams::Piece};
 use super::{
     flow::{Allowance, widen},
     frame::{self, FrameHeader, HEADER, Kind, LARGEST, PREFACE, Reason},
@@ -35,6 +35,8 @@ pub(super) struct Input {
     /// The first frame has come.
     pub(super) began: bool,
     block: Option<Block>,
+    /// DATA that has not ended.
+    piece: Option<Piece>,
     /// A head has ended since this was looked at.
     pub(super) ended_head: bool,
     decoder: Decoder,
@@ -69,6 +71,7 @@ impl Input {
             preface: 0,
             began: false,
             block: None,
+            piece: None,
             ended_head: false,
             decoder: Decoder::default(),
             last: 0,
@@ -89,7 +92,11 @@ impl Input {
             // A whole one waits for us.
             Some(header) if self.rest.len() >= HEADER + header.length => false,
             Some(header) => matches!(header.kind, Kind::Headers | Kind::Continuation),
-            None => !self.rest.is_empty(),
+            // A frame's kind is its fourth byte.
+            None => self
+                .rest
+                .get(3)
+                .map_or(!self.rest.is_empty(), |kind| matches!((*kind).into(), Kind::Headers | Kind::Continuation)),
         };
         self.block.is_some() || partial
     }
@@ -139,22 +146,38 @@ impl Input {
     /// Takes whole frames; says how many bytes they were.
     fn frames(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
         let mut taken = 0;
-        while let Some(header) = bytes.get(taken..).and_then(FrameHeader::read) {
+        loop {
+            if self.piece.is_some() {
+                taken += self.data(bytes.get(taken..).unwrap_or_default());
+                if self.piece.is_some() {
+                    break;
+                }
+            }
+            let Some(header) = bytes.get(taken..).and_then(FrameHeader::read) else { break };
             if header.length > LARGEST {
                 return Err(Reason::FrameSize);
             }
             let begin = taken + HEADER;
-            let Some(payload) = bytes.get(begin..begin + header.length) else { break };
-            if self.session.state.borrow().is_full() {
+            // A body goes on as it comes. Whatever else there is must be whole, and so must what has padding behind it.
+            let goes_on = header.kind == Kind::Data && !header.has(frame::PADDED);
+            let payload = bytes.get(begin..begin + header.length);
+            if (payload.is_none() && !goes_on) || self.session.state.borrow().is_full() {
                 break;
             }
-            self.frame(header, payload)?;
-            taken = begin + header.length;
+            self.expect(header)?;
+            if goes_on {
+                self.begin_data(header, header.length, header.length)?;
+                taken = begin;
+            } else {
+                self.frame(header, payload.unwrap_or_default())?;
+                taken = begin + header.length;
+            }
         }
         Ok(taken)
     }
 
-    fn frame(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), Reason> {
+    /// Whether a frame may come now.
+    fn expect(&mut self, header: FrameHeader) -> Result<(), Reason> {
         if !std::mem::replace(&mut self.began, true) && (header.kind != Kind::Settings || header.has(frame::ACK)) {
             return Err(Reason::Protocol);
         }
@@ -163,8 +186,17 @@ impl Input {
         {
             return Err(Reason::Protocol);
         }
+        Ok(())
+    }
+
+    fn frame(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), Reason> {
         match header.kind {
-            Kind::Data => self.data(header, payload),
+            Kind::Data => {
+                let data = frame::unpadded(header, payload)?;
+                self.begin_data(header, payload.len(), data.len())?;
+                self.data(data);
+                Ok(())
+            }
             Kind::Headers => self.headers(header, payload),
             Kind::Continuation => self.continuation(header, payload),
             Kind::Priority => self.priority(header, payload),

@@ -7,20 +7,33 @@ use crate::proxy::http2::{
     flow::widen,
     frame::{self, FrameHeader, Reason},
     session::Ending,
+    stream::Stream,
 };
 
+/// DATA that has begun, and not ended.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Whose it is; none where it is thrown away.
+    stream: Option<Rc<Stream>>,
+    left: usize,
+    /// The stream ends with it.
+    ends: bool,
+}
+
 impl Input {
-    pub(super) fn data(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), Reason> {
+    /// DATA begins, `length` bytes of it with their padding, and `data` without.
+    pub(super) fn begin_data(&mut self, header: FrameHeader, length: usize, data: usize) -> Result<(), Reason> {
         let id = header.stream;
         if id == 0 || id > self.last {
             return Err(Reason::Protocol);
         }
-        let data = frame::unpadded(header, payload)?;
         let session = Rc::clone(&self.session);
         let mut state = session.state.borrow_mut();
-        state.inflow.take(payload.len())?;
+        state.inflow.take(length)?;
+        let ends = header.has(frame::END_STREAM);
         let Some(stream) = state.streams.get(&id).map(Rc::clone) else {
-            state.give_back(payload.len());
+            state.give_back(length - data);
+            self.piece = Some(Piece { stream: None, left: data, ends });
             let ending = if self.goes.is_some_and(|last| id > last) { Ending::Reset } else { state.ending(id) };
             return match ending {
                 Ending::Reset => Ok(()),
@@ -29,40 +42,55 @@ impl Input {
                 Ending::Unknown => self.faults.spend(session.worker.coarse_now()),
             };
         };
-        // What is not kept is used.
         let mut inflow = stream.inflow.get();
-        let ends = header.has(frame::END_STREAM);
-        let fits = stream.left.get().map(|left| left.checked_sub(data.len() as u64));
+        let fits = stream.left.get().map(|left| left.checked_sub(data as u64));
         let fault = if stream.is_received.get() {
             Some(Reason::StreamClosed)
-        } else if let Err(reason) = inflow.take(payload.len()) {
+        } else if let Err(reason) = inflow.take(length) {
             Some(reason)
         } else if fits == Some(None) || (ends && !matches!(fits, None | Some(Some(0)))) {
             Some(Reason::Protocol)
         } else {
             None
         };
+        // Padding is used as it comes.
+        let padding = length - data;
+        state.give_back(padding);
         if let Some(reason) = fault {
-            state.give_back(payload.len());
             drop(state);
+            self.piece = Some(Piece { stream: None, left: data, ends });
             return self.fault(id, reason);
         }
         stream.left.set(fits.flatten());
-        let padding = payload.len() - data.len();
-        if padding > 0 {
-            state.give_back(padding);
-            if let Some(more) = inflow.give(padding) {
-                frame::put_window_update(&mut state.out, id, more);
-            }
+        if let Some(more) = inflow.give(padding) {
+            frame::put_window_update(&mut state.out, id, more);
         }
         stream.inflow.set(inflow);
-        if !data.is_empty() {
-            stream.put(data);
-        }
-        if ends {
-            stream.end(None);
-        }
+        self.piece = Some(Piece { stream: Some(stream), left: data, ends });
         Ok(())
+    }
+
+    /// Takes of the DATA that has begun what is there of it; says how many bytes that was.
+    pub(super) fn data(&mut self, bytes: &[u8]) -> usize {
+        let Some(piece) = &mut self.piece else { return 0 };
+        let data = bytes.get(..piece.left).unwrap_or(bytes);
+        piece.left -= data.len();
+        match piece.stream.as_ref().filter(|stream| !stream.is_reset.get()) {
+            Some(stream) => {
+                if !data.is_empty() {
+                    stream.put(data);
+                }
+                if piece.left == 0 && piece.ends {
+                    stream.end(None);
+                }
+            }
+            // What nobody takes is used.
+            None => drop(self.session.state.borrow_mut().give_back(data.len())),
+        }
+        if piece.left == 0 {
+            self.piece = None;
+        }
+        data.len()
     }
 
     pub(super) fn window_update(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), Reason> {
@@ -74,11 +102,8 @@ impl Input {
             if increment == 0 {
                 return Err(Reason::Protocol);
             }
-            let shut = state.window <= 0;
             state.window = widen(state.window, by)?;
-            if shut && state.window > 0 {
-                state.wake_waiting();
-            }
+            state.next_turn();
             return Ok(());
         }
         if header.stream > self.last || header.stream.is_multiple_of(2) {
