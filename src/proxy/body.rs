@@ -30,8 +30,8 @@ use crate::{
     rotation::{ladder::Replay, offer::Hold},
 };
 
-/// What a frame that is held costs at least, bytes: a body in chunks of one byte is not a byte each.
-const HELD_LEAST: u64 = 96;
+/// Frames that are held are put together up to so many bytes: a body in pieces of one byte would cost a hundred times what is counted.
+const TOGETHER: usize = 4 << 10;
 const BAD_FRAMING: Reject = Reject::BadRequest("the request body is not framed as HTTP demands");
 
 /// A request's body as it comes in.
@@ -242,12 +242,15 @@ impl Upload {
     /// Holds a frame if there is room, else lets go of all.
     fn keep(&mut self, frame: &Bytes, worker: &Worker) {
         let Held::All { frames, bytes, limit, reserved } = &mut self.held else { return };
-        let len = (frame.len() as u64).max(HELD_LEAST);
+        let len = frame.len() as u64;
         let more = (*bytes + len).saturating_sub(*reserved);
         if *bytes + len <= *limit && (more == 0 || worker.try_hold(more)) {
             *bytes += len;
             *reserved += more;
-            frames.push(frame.clone());
+            match frames.last_mut().filter(|last| last.len() + frame.len() <= TOGETHER) {
+                Some(last) => *last = [&**last, frame].concat().into(),
+                None => frames.push(frame.clone()),
+            }
         } else {
             if *limit > 0 {
                 worker.count_limit(if *bytes + len > *limit { "replay_body" } else { "replay_total" });
@@ -270,6 +273,14 @@ impl Upload {
         self.fault = Some(fault);
         self.close(worker);
         BrokenOff
+    }
+
+    /// How many frames are held.
+    const fn frames(&self) -> usize {
+        match &self.held {
+            Held::All { frames, .. } => frames.len(),
+            Held::Gone => 0,
+        }
     }
 
     fn frame(&self, at: usize) -> Option<Bytes> {
@@ -373,7 +384,7 @@ impl Body for RequestBody {
                     exchange.sending.progress(now, data.len());
                     if exchange.sending.bytes() <= upload.limit {
                         upload.keep(&data, &exchange.worker);
-                        *next += 1;
+                        *next = upload.frames();
                         upload.resent = *next;
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }

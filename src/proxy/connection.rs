@@ -107,7 +107,10 @@ impl Connection {
         if self.leash.order() == Order::Cut {
             return None;
         }
-        if self.watch.blocked_since().is_some_and(|since| now.since(since) > timeouts.stall) {
+        let blocked = self.watch.blocked_since();
+        if blocked.is_some_and(|since| now.since(since) > timeouts.stall)
+            || self.watch.window.too_slow(now, timeouts.stall)
+        {
             self.leash.cut();
             return Some("stall");
         }
@@ -130,7 +133,11 @@ impl Connection {
                 Some("idle")
             }
             // Who does not say that it has heard us has had the time to.
-            Phase::Idle if stood > LINGER && self.told.get().is_some_and(|told| now.since(told) > LINGER) => {
+            Phase::Idle
+                if stood > LINGER
+                    && blocked.is_none()
+                    && self.told.get().is_some_and(|told| now.since(told) > LINGER) =>
+            {
                 self.leash.cut();
                 None
             }

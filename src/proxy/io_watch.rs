@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
+use super::pace::Pace;
 use crate::clock::Moment;
 
 /// Where a client connection stands between requests.
@@ -27,6 +28,8 @@ pub struct IoWatch {
     /// Since when a head of HTTP/2 has been under way, beside whatever else is.
     head_since: Cell<Option<Moment>>,
     eof: Cell<bool>,
+    /// What may be sent by HTTP/2's window of the connection, where that is waited for.
+    pub window: Pace,
     /// Coarse time of the worker, refreshed by its sweep and its requests.
     now: Rc<Cell<Moment>>,
     /// Reads between requests begin a head. Off for HTTP/2, whose connections speak when idle, too.
@@ -43,6 +46,7 @@ impl IoWatch {
             blocked_since: Cell::default(),
             head_since: Cell::default(),
             eof: Cell::default(),
+            window: Pace::default(),
             now,
             heads: Cell::new(true),
         })
@@ -97,6 +101,17 @@ impl IoWatch {
             self.eof.set(true);
         } else if self.phase().0 == Phase::Idle && self.heads.get() {
             self.enter(Phase::Head);
+        }
+    }
+
+    /// For HTTP/2: so many bytes of bodies were sent, and whether the connection's window is waited for.
+    pub fn note_window(&self, sent: usize, shut: bool) {
+        let now = self.now.get();
+        if sent > 0 || !shut {
+            self.window.progress(now, sent);
+        }
+        if shut {
+            self.window.wait(now);
         }
     }
 

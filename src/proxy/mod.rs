@@ -26,6 +26,7 @@ pub mod http2;
 pub mod io_watch;
 pub mod limit;
 pub mod memory;
+pub mod pace;
 pub mod path;
 pub mod peer;
 pub mod pipeline;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::Method;
+use http::{Method, Version};
 
 use super::{
     answer::Outcome,
@@ -35,7 +35,7 @@ pub async fn handle(worker: &Rc<Worker>, connection: &Rc<Connection>, head: &Req
     body.begin(head.version, &survey);
     let request_id = trace::request_id(survey.request_id, || u128::from(worker.dice()) << 64 | u128::from(tick.dice));
     let exchange = Exchange::begin(worker, connection, request_id, deadlines(&view.snapshot), tick.now);
-    exchange.0.converses.set(survey.is_grpc());
+    exchange.0.converses.set(survey.is_grpc() && head.version == Version::HTTP_2);
     judge(worker, connection, (head, &survey), body, exchange, (view, tick)).await
 }
 

@@ -4,6 +4,7 @@
 //! each direction; a side that breaks off takes the other with it. An idle tunnel holds no buffers.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     io,
     pin::Pin,
@@ -184,10 +185,23 @@ impl Tunnel {
                     exchange.tunnel_moves(bytes, 0);
                 }
             });
+            let is_blocked = Cell::new(false);
             let read = pump(&mut upstream, &mut caller, &mut down, cx, |moved| match moved {
                 Some(bytes) => exchange.tunnel_moves(0, bytes),
-                None => exchange.reading.wait(exchange.worker.coarse_now()),
+                None => is_blocked.set(true),
             });
+            if let End::Stream(stream) = &caller {
+                // Waiting for other streams is not the caller's delay.
+                let now = exchange.worker.coarse_now();
+                if is_blocked.get() && stream.is_shut() {
+                    exchange.reading.wait(now);
+                } else {
+                    exchange.reading.progress(now, 0);
+                }
+                if !is_blocked.get() {
+                    stream.pass();
+                }
+            }
             match (sent, read) {
                 (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(TunnelEnd::Broken),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(TunnelEnd::Finished),

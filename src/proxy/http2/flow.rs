@@ -53,7 +53,7 @@ impl Inflow {
     /// Whether the window may be so much larger.
     #[must_use]
     pub fn can_widen(&self, by: u32) -> bool {
-        i64::from(self.size) + i64::from(self.owed) + i64::from(by) <= LARGEST_WINDOW
+        self.owed < by && i64::from(self.size) + i64::from(self.owed) + i64::from(by) <= LARGEST_WINDOW
     }
 
     /// The window is so much larger from here; whoever says so tells the peer.

@@ -278,6 +278,7 @@ impl Task {
                     Poll::Pending => {
                         state.compact();
                         state.next_turn();
+                        watch.note_window(std::mem::take(&mut state.sent), state.is_shut());
                         return Poll::Pending;
                     }
                 }
@@ -285,6 +286,7 @@ impl Task {
             state.wrote();
             state.next_turn();
         }
+        watch.note_window(std::mem::take(&mut state.sent), state.is_shut());
         let flushed = stream.poll_flush(cx);
         watch.note_write(flushed.is_pending());
         flushed

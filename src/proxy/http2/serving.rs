@@ -103,7 +103,17 @@ fn poll_body(
     loop {
         while !piece.is_empty() {
             match session.poll_send(stream, piece, body.is_end_stream(), cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // Waiting for others is not its caller's delay.
+                    let exchange = body.exchange();
+                    let now = session.worker.coarse_now();
+                    if Session::is_shut(stream) {
+                        exchange.reading.wait(now)
+                    } else {
+                        exchange.reading.progress(now, 0)
+                    }
+                    return Poll::Pending;
+                }
                 // The caller has reset it.
                 Poll::Ready(Err(_reset)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(sent)) => piece.advance(sent),
@@ -112,7 +122,11 @@ fn poll_body(
         if stream.is_sent.get() {
             return Poll::Ready(Ok(()));
         }
-        let frame = match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+            session.pass(stream);
+            return Poll::Pending;
+        };
+        let frame = match frame {
             None => {
                 session.send_end(stream);
                 return Poll::Ready(Ok(()));

@@ -64,7 +64,9 @@ pub(super) struct State {
     pub(super) initial_window: i64,
     /// Streams that wait for room or for the connection's window, in the order of their turns, and the one whose turn it is.
     waiting: VecDeque<Rc<Stream>>,
-    turn: Option<u32>,
+    turn: Option<Turn>,
+    /// Bytes of bodies sent since somebody asked.
+    pub(super) sent: usize,
     /// Streams that ended, and those of them that we reset.
     ended: Ring,
     reset: Ring,
@@ -84,6 +86,7 @@ impl Session {
             initial_window: i64::from(FIRST_WINDOW),
             waiting: VecDeque::new(),
             turn: None,
+            sent: 0,
             ended: Ring::default(),
             reset: Ring::default(),
             heads: Vec::new(),
@@ -125,7 +128,8 @@ impl Session {
             return;
         }
         let state = &mut *self.state.borrow_mut();
-        if status.is_informational() && state.is_full() {
+        // A caller that waits for a 100 gets it.
+        if status.is_informational() && status != StatusCode::CONTINUE && state.is_full() {
             return;
         }
         let first = std::mem::take(&mut state.first_block);
@@ -181,9 +185,9 @@ impl Session {
             return Poll::Ready(Err(WasReset));
         }
         let state = &mut *self.state.borrow_mut();
-        let has_turn = state.turn == Some(stream.id);
-        let may_send = has_turn || (state.turn.is_none() && state.waiting.is_empty());
-        let most = if state.waiting.is_empty() { data.len() } else { data.len().min(TURN) };
+        let turn = state.turn.take_if(|turn| turn.stream == stream.id);
+        let may_send = turn.is_some() || (state.turn.is_none() && state.waiting.is_empty());
+        let most = turn.as_ref().map_or(data.len(), |turn| data.len().min(turn.left));
         let mut sent = 0;
         while may_send && sent < most && state.has_room() && stream.window.get() > 0 {
             let allowed = usize::try_from(state.window.min(stream.window.get())).unwrap_or(0).min(LARGEST);
@@ -198,25 +202,40 @@ impl Session {
             stream.window.set(stream.window.get() - piece);
         }
         if sent == 0 {
+            if state.window <= 0 {
+                self.connection.watch.note_window(0, true);
+            }
             stream.writer.replace(Some(cx.waker().clone()));
             if stream.window.get() > 0 && !stream.is_waiting.replace(true) {
                 // Whose turn came to nothing is the first again.
-                if has_turn {
+                if turn.is_some() {
                     state.waiting.push_front(Rc::clone(stream));
                 } else {
                     state.waiting.push_back(Rc::clone(stream));
                 }
             }
         }
-        if has_turn {
-            state.turn = None;
-        }
+        state.sent += sent;
+        state.turn = state.turn.take().or(turn.and_then(|turn| turn.after(sent)));
         state.next_turn();
         if sent == 0 {
             return Poll::Pending;
         }
         self.wake();
         Poll::Ready(Ok(sent))
+    }
+
+    /// Whether it is for the caller to open the stream's window.
+    pub(super) fn is_shut(stream: &Stream) -> bool {
+        stream.window.get() <= 0
+    }
+
+    /// A stream has nothing to send: if it is its turn, it is another's now.
+    pub(super) fn pass(&self, stream: &Stream) {
+        let state = &mut *self.state.borrow_mut();
+        if state.turn.take_if(|turn| turn.stream == stream.id).is_some() {
+            state.next_turn();
+        }
     }
 
     // ---- what a stream takes ----
@@ -300,6 +319,11 @@ impl State {
         }
     }
 
+    /// Whether somebody waits for the connection's window.
+    pub(super) fn is_shut(&self) -> bool {
+        self.window <= 0 && !self.waiting.is_empty()
+    }
+
     /// Whether something may be sent.
     fn has_room(&self) -> bool {
         !self.is_full() && self.window > 0
@@ -312,7 +336,7 @@ impl State {
             && let Some(stream) = self.waiting.pop_front()
         {
             stream.is_waiting.set(false);
-            self.turn = Some(stream.id);
+            self.turn = Some(Turn { stream: stream.id, left: TURN });
             stream.wake_writer();
         }
     }
@@ -353,8 +377,7 @@ impl State {
                 self.inflow.narrow(WIDER);
             }
         }
-        if self.turn == Some(id) {
-            self.turn = None;
+        if self.turn.take_if(|turn| turn.stream == id).is_some() {
             self.next_turn();
         }
         if by_us { self.reset.push(id) } else { self.ended.push(id) }
@@ -380,6 +403,22 @@ impl State {
         } else {
             Ending::Unknown
         }
+    }
+}
+
+/// Whose turn it is, and how many bytes are left of it.
+#[derive(Debug)]
+struct Turn {
+    stream: u32,
+    left: usize,
+}
+
+impl Turn {
+    /// What is left of it once so much was sent; none where that was nothing.
+    const fn after(self, sent: usize) -> Option<Self> {
+        // The last frame may have gone a little beyond.
+        let left = self.left.saturating_sub(sent);
+        if sent > 0 && left > 0 { Some(Self { left, ..self }) } else { None }
     }
 }
 

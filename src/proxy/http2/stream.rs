@@ -258,6 +258,17 @@ impl Duplex {
         Poll::Ready(sent.map_err(|reset| io::Error::new(io::ErrorKind::ConnectionReset, reset)))
     }
 
+    /// Whether the other side has shut its window.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        Session::is_shut(&self.inbound.stream)
+    }
+
+    /// There is nothing to send now: it is another stream's turn.
+    pub fn pass(&self) {
+        self.inbound.session.pass(&self.inbound.stream);
+    }
+
     /// Ends our direction.
     pub fn finish(&self) {
         self.inbound.session.send_end(&self.inbound.stream);
