@@ -221,4 +221,21 @@ DOWNGRADE = table("h2: downgrade", [
          end_stream=False), f.rst(1), f.ping(b"resetted")],
      Ignored(cut_ok=True)),
 ])
-CASES = FIELDS + BODIES + DOWNGRADE
+def out_of_the_table(what, name):
+    """A name that came into the table with a request which was refused, and is used in the next one (RFC 7541 section 6.2.1)."""
+    def frames(lane):
+        fields = f.block([(lane.fill(n), lane.fill(v)) for n, v in request()])
+        first = f.headers(1, fields + f.field(name, b"b\0", 0x40))
+        return first + f.headers(3, fields + f.integer(62, 6, 0x40) + f.text(b"b"))
+
+    return f"{what}, out of the table", "RFC 9113 10.3", [frames], StreamError(stream=3, forwarded=Outcome.CROSSED), {}
+
+
+TABLE = table("h2: downgrade", [
+    out_of_the_table("a name with CR LF", b"x-a: b\r\nx-evil"),
+    out_of_the_table("a name with a colon that makes a coding", b"transfer-encoding: chunked\r\nx"),
+    out_of_the_table("the identity header in capitals", b"X-Auth-Subject"),
+    out_of_the_table("an empty name", b""),
+    out_of_the_table("connection", b"connection"),
+])
+CASES = TABLE + FIELDS + BODIES + DOWNGRADE
