@@ -370,6 +370,12 @@ async fn our_token_stays_with_the_control_plane() {
         let error = plane.poll(&kept, &mut Calls::default()).await.unwrap_err().to_string();
         assert!(error.contains("is not the resource manager"), "{error}");
     }
+    // Whoever answers knows the token, and may put it into what we then say.
+    let echo = format!("https://{TOKEN}-0.example.com/operation");
+    let scripted = Scripted::start(move |_| with(answer(202, json!({})), "azure-asyncoperation", &echo)).await;
+    let plane = scripted.service(Kind::Online);
+    let error = plane.regenerate(Slot::Primary, None, &mut Calls::default()).await.unwrap_err().to_string();
+    assert!(error.contains("leads to https://[redacted].example.com") && !error.contains(TOKEN), "{error}");
     // Where a region says that its services are, in plain text.
     for (discovery, services, expected) in [
         ("http://models.example.com/discovery", json!({}), "is plain http://"),

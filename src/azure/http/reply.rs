@@ -130,9 +130,9 @@ impl Reply {
         self.asked.error(fault).advise("is something else answering there, such as a proxy's login page?")
     }
 
-    /// What stands at the other side and cannot be used.
+    /// What stands at the other side and cannot be used; whoever answered may have put into it what was sent.
     pub(in crate::azure) fn unusable(&self, what: impl fmt::Display) -> Error {
-        self.asked.error(Fault::Unusable(what.to_string()))
+        self.asked.error(Fault::Unusable(self.shown(&what.to_string())))
     }
 }
 
