@@ -1,6 +1,14 @@
 //! What a request is answered with, before it is known which HTTP carries it.
 
-use super::{body::ResponseBody, head::ResponseHead, tunnel::Tunnel};
+use http::{Method, StatusCode};
+
+use super::{
+    body::ResponseBody,
+    head::ResponseHead,
+    headers::outgoing::{self, FieldSink},
+    tunnel::Tunnel,
+    worker::Worker,
+};
 
 /// What comes of a request.
 #[derive(Debug)]
@@ -21,4 +29,18 @@ pub struct Answer {
     pub body: ResponseBody,
     /// It is our own.
     pub is_ours: bool,
+}
+
+impl Answer {
+    /// Whether it has no body, whatever its head says (RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5).
+    pub fn is_bodiless(&self, request: &Method) -> bool {
+        request == Method::HEAD || matches!(self.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+
+    /// Writes the fields that pass. The length that one without a body would have had stays (RFC 9110 section 8.6).
+    pub fn write_fields(&self, sink: &mut impl FieldSink, bodiless: bool, worker: &Worker) {
+        let keeps_length = bodiless && self.head.status != StatusCode::NO_CONTENT;
+        let id = &self.body.exchange().request_id;
+        outgoing::write_answer(sink, &self.head.fields, keeps_length, id, &worker.date());
+    }
 }

@@ -300,11 +300,18 @@ impl RequestHead {
 
     /// Sets `:path`, with its query. None where it is empty, or has a character that no URI has.
     pub(super) fn set_path(&mut self, target: &[u8]) -> Option<()> {
-        let Span(begin, end) = self.put_target(target).filter(|_| !target.is_empty())?;
-        let question = memchr::memchr(b'?', target).and_then(|at| u32::try_from(at).ok()).map(|at| begin + at);
-        self.path = Span(begin, question.unwrap_or(end));
-        self.query = question.map(|at| Span(at + 1, end));
+        let Span(begin, _) = self.put_target(target).filter(|_| !target.is_empty())?;
+        self.find_query(begin as usize);
         Some(())
+    }
+
+    /// The target has its path from here, and its query behind that.
+    fn find_query(&mut self, begin: usize) {
+        let end = self.target.len();
+        let rest = self.target.as_bytes().get(begin..).unwrap_or_default();
+        let question = memchr::memchr(b'?', rest).map(|at| begin + at);
+        self.path = Span::new(begin, question.unwrap_or(end));
+        self.query = question.map(|at| Span::new(at + 1, end));
     }
 
     fn put_target(&mut self, text: &[u8]) -> Option<Span> {
@@ -346,9 +353,7 @@ impl RequestHead {
             begin = after + rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
             self.authority = Some(Span::new(after, begin));
         }
-        let question = memchr::memchr(b'?', bytes.get(begin..)?).map(|at| begin + at);
-        self.path = Span::new(begin, question.unwrap_or(end));
-        self.query = question.map(|at| Span::new(at + 1, end));
+        self.find_query(begin);
         Some(())
     }
 }

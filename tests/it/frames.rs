@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use crate::support::{
-    client::{Client, get},
+    client::{Client, full, get},
     eventually,
     fault::Hostile,
     gate::{self, CALLER_KEY, TestGate},
@@ -46,6 +46,25 @@ fn block(method: &str, path: &str) -> Vec<u8> {
     let authorization = format!("Bearer {CALLER_KEY}");
     let fields = [known(2, method), known(4, path), known(1, "gate.test"), known(23, &authorization)];
     [&[0x87][..], &fields.concat()].concat()
+}
+
+/// SETTINGS with what the other side may send on a stream.
+fn windows(size: u32) -> Vec<u8> {
+    frame(SETTINGS, 0, 0, &[&[0, 4][..], &size.to_be_bytes()].concat())
+}
+
+/// GETs of team-a on so many streams, from 1.
+fn gets(count: u32) -> Vec<Vec<u8>> {
+    (0..count).map(|at| frame(HEADERS, END_HEADERS | END_STREAM, 1 + 2 * at, &block("GET", "/score"))).collect()
+}
+
+/// Answers everything with so many bytes.
+async fn large(size: usize) -> Upstream {
+    Upstream::streaming(move |request, notes| async move {
+        notes.read(request).await;
+        http::Response::new(full(vec![b'x'; size]))
+    })
+    .await
 }
 
 /// A client that reads frames and answers none.
@@ -210,18 +229,11 @@ async fn what_the_upstream_says_ahead_is_heard_before_its_answer() {
 
 #[tokio::test]
 async fn streams_take_turns() {
-    let upstream = Upstream::streaming(|request, notes| async move {
-        notes.read(request).await;
-        http::Response::new(crate::support::client::full(vec![b'x'; 16 << 20]))
-    })
-    .await;
+    let upstream = large(16 << 20).await;
     let gate = TestGate::start(gate::config(upstream.address));
     let mut caller = Frames::connect(&gate).await;
-    let windows = |size: u32| frame(SETTINGS, 0, 0, &[&[0, 4][..], &size.to_be_bytes()].concat());
-    let heads: Vec<_> =
-        (0..4).map(|at| frame(HEADERS, END_HEADERS | END_STREAM, 1 + 2 * at, &block("GET", "/score"))).collect();
     caller.send(&[windows(0), frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())]).await;
-    caller.send(&heads).await;
+    caller.send(&gets(4)).await;
     // Each has something to send before any may.
     for _ in 0..4 {
         caller.next_of(HEADERS).await;
@@ -339,18 +351,11 @@ async fn uploads_that_nobody_takes_leave_room_for_one_that_is() {
 
 #[tokio::test]
 async fn nobody_is_left_behind_on_a_slow_wire() {
-    let upstream = Upstream::streaming(|request, notes| async move {
-        notes.read(request).await;
-        http::Response::new(crate::support::client::full(vec![b'x'; 8 << 20]))
-    })
-    .await;
+    let upstream = large(8 << 20).await;
     let gate = TestGate::start(gate::config(upstream.address));
     let mut caller = Frames::connect(&gate).await;
-    let windows = |size: u32| frame(SETTINGS, 0, 0, &[&[0, 4][..], &size.to_be_bytes()].concat());
     caller.send(&[windows(1 << 30)]).await;
-    let heads: Vec<_> =
-        (0..6).map(|at| frame(HEADERS, END_HEADERS | END_STREAM, 1 + 2 * at, &block("GET", "/score"))).collect();
-    caller.send(&heads).await;
+    caller.send(&gets(6)).await;
     // The connection's window begins with 65,535 bytes; once those are sent it opens by so much at a time.
     let (mut read, mut window) = ([0_usize; 6], 65_535);
     while read.iter().sum::<usize>() < 6 << 20 {

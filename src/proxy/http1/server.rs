@@ -260,8 +260,7 @@ impl Busy<'_> {
     fn write_head(&mut self, request: &RequestHead, answer: &Answer) -> (bool, bool) {
         let length = answer.body.length();
         let says = request.fields.connection();
-        let bodiless = request.method == http::Method::HEAD
-            || matches!(answer.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless = answer.is_bodiless(&request.method);
         let chunked = !bodiless && length.is_none() && !self.old;
         let goes_on = self.connection.leash.order() == Order::Go
             && (bodiless || chunked || length.is_some())
@@ -273,14 +272,7 @@ impl Busy<'_> {
             // The rest of a request that we refuse is thrown away where it is there already; else the connection ends here.
             && (!answer.is_ours || self.drains());
         let mut head = HeadWriter::response(self.output.head(), answer.head.status);
-        let keeps_length = bodiless && answer.head.status != StatusCode::NO_CONTENT;
-        outgoing::write_answer(
-            &mut head,
-            &answer.head.fields,
-            keeps_length,
-            &answer.body.exchange().request_id,
-            &self.worker.date(),
-        );
+        answer.write_fields(&mut head, bodiless, self.worker);
         if chunked {
             head.line(b"transfer-encoding: chunked\r\n");
         } else if let Some(length) = length.filter(|_| !bodiless) {

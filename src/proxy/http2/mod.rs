@@ -267,26 +267,24 @@ impl Task {
         let state = &mut *self.session.state.borrow_mut();
         let watch = &self.session.connection.watch;
         let mut stream = Pin::new(&mut self.stream);
-        if state.written < state.out.len() {
-            while let Some(rest) = state.out.get(state.written..).filter(|rest| !rest.is_empty()) {
-                let written = stream.as_mut().poll_write(cx, rest);
-                watch.note_write(written.is_pending());
-                match written {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(Ok(written)) => state.written += written,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => {
-                        state.compact();
-                        state.next_turn();
-                        watch.note_window(std::mem::take(&mut state.sent), state.is_shut());
-                        return Poll::Pending;
-                    }
-                }
+        let written = loop {
+            let rest = state.out.get(state.written..).unwrap_or_default();
+            if rest.is_empty() {
+                break Poll::Ready(Ok(()));
             }
-            state.wrote();
-            state.next_turn();
-        }
+            let written = stream.as_mut().poll_write(cx, rest);
+            watch.note_write(written.is_pending());
+            match written {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => state.written += written,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        state.let_go();
+        state.next_turn();
         watch.note_window(std::mem::take(&mut state.sent), state.is_shut());
+        ready!(written)?;
         let flushed = stream.poll_flush(cx);
         watch.note_write(flushed.is_pending());
         flushed

@@ -106,8 +106,7 @@ impl<'a> HeadReader<'a> {
     fn regular(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
         let known = known(name);
         match known {
-            // Of a connection of HTTP/1.1 (RFC 9113 section 8.2.2).
-            Known::Connection | Known::TransferEncoding | Known::Upgrade | Known::Hop => return None,
+            _ if is_of_connection(known) => return None,
             Known::Te if value != b"trailers" => return None,
             Known::ContentLength => {
                 self.lengths += 1;
@@ -140,6 +139,11 @@ impl<'a> HeadReader<'a> {
     }
 }
 
+/// Whether a field is one of a connection of HTTP/1.1 (RFC 9113 section 8.2.2).
+const fn is_of_connection(field: Known) -> bool {
+    matches!(field, Known::Connection | Known::TransferEncoding | Known::Upgrade | Known::Hop)
+}
+
 /// RFC 3986 section 3.1.
 fn is_scheme(text: &[u8]) -> bool {
     text.first().is_some_and(u8::is_ascii_alphabetic)
@@ -163,11 +167,9 @@ impl TrailerReader {
         if self.malformed {
             return;
         }
-        let of_connection =
-            matches!(known(name), Known::Connection | Known::TransferEncoding | Known::Upgrade | Known::Hop);
         match (HeaderName::from_lowercase(name), HeaderValue::from_bytes(value)) {
-            (Ok(name), Ok(value)) if !of_connection => {
-                self.malformed |= self.trailers.try_append(name, value).is_err();
+            (Ok(field), Ok(value)) if !is_of_connection(known(name)) => {
+                self.malformed |= self.trailers.try_append(field, value).is_err();
             }
             _ => self.malformed = true,
         }

@@ -73,19 +73,16 @@ fn say_ahead(session: &Session, stream: &Stream) {
 /// # Errors
 /// Where the upstream broke off.
 async fn answer_with(session: &Session, stream: &Rc<Stream>, method: &Method, answer: Answer) -> Result<(), CutOff> {
-    let Answer { head, mut body, .. } = answer;
-    let bodiless = method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let length = body.length().filter(|_| !bodiless);
-    let ends = bodiless || body.is_end_stream();
-    session.send_head(stream, head.status, ends, |block| {
-        let keeps_length = bodiless && head.status != StatusCode::NO_CONTENT;
-        let id = &body.exchange().request_id;
-        outgoing::write_answer(block, &head.fields, keeps_length, id, &session.worker.date());
+    let bodiless = answer.is_bodiless(method);
+    let length = answer.body.length().filter(|_| !bodiless);
+    let ends = bodiless || answer.body.is_end_stream();
+    session.send_head(stream, answer.head.status, ends, |block| {
+        answer.write_fields(block, bodiless, &session.worker);
         if let Some(length) = length {
             block.length(length);
         }
     });
-    drop(head);
+    let mut body = answer.body;
     if ends {
         return Ok(());
     }
@@ -107,7 +104,7 @@ fn poll_body(
                     // Waiting for others is not its caller's delay.
                     let exchange = body.exchange();
                     let now = session.worker.coarse_now();
-                    if Session::is_shut(stream) {
+                    if stream.is_shut() {
                         exchange.reading.wait(now)
                     } else {
                         exchange.reading.progress(now, 0)

@@ -189,7 +189,7 @@ impl Session {
         let may_send = turn.is_some() || (state.turn.is_none() && state.waiting.is_empty());
         let most = turn.as_ref().map_or(data.len(), |turn| data.len().min(turn.left));
         let mut sent = 0;
-        while may_send && sent < most && state.has_room() && stream.window.get() > 0 {
+        while may_send && sent < most && state.has_room() && !stream.is_shut() {
             let allowed = usize::try_from(state.window.min(stream.window.get())).unwrap_or(0).min(LARGEST);
             let rest = data.get(sent..).unwrap_or_default();
             let piece = rest.get(..allowed).unwrap_or(rest);
@@ -206,7 +206,7 @@ impl Session {
                 self.connection.watch.note_window(0, true);
             }
             stream.writer.replace(Some(cx.waker().clone()));
-            if stream.window.get() > 0 && !stream.is_waiting.replace(true) {
+            if !stream.is_shut() && !stream.is_waiting.replace(true) {
                 // Whose turn came to nothing is the first again.
                 if turn.is_some() {
                     state.waiting.push_front(Rc::clone(stream));
@@ -223,11 +223,6 @@ impl Session {
         }
         self.wake();
         Poll::Ready(Ok(sent))
-    }
-
-    /// Whether it is for the caller to open the stream's window.
-    pub(super) fn is_shut(stream: &Stream) -> bool {
-        stream.window.get() <= 0
     }
 
     /// A stream has nothing to send: if it is its turn, it is another's now.
@@ -304,16 +299,13 @@ impl State {
         self.out.len() - self.written >= FULL
     }
 
-    /// All of it was written.
-    pub(super) fn wrote(&mut self) {
-        self.out.clear();
-        self.written = 0;
-        self.out.shrink_to(KEPT);
-    }
-
-    /// Lets go of what is written, where the rest cannot be yet.
-    pub(super) fn compact(&mut self) {
-        if self.written >= KEPT {
+    /// Lets go of what is written.
+    pub(super) fn let_go(&mut self) {
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+            self.out.shrink_to(KEPT);
+        } else if self.written >= KEPT {
             self.out.drain(..self.written);
             self.written = 0;
         }
@@ -358,8 +350,11 @@ impl State {
         true
     }
 
-    /// Ends a stream from our side; what still comes of it is passed over.
+    /// Ends a stream, and its task, from our side; what still comes of it is passed over.
     pub(super) fn reset(&mut self, id: u32, reason: Reason) {
+        if let Some(stream) = self.streams.get(&id) {
+            stream.leash.cut();
+        }
         frame::put_reset(&mut self.out, id, reason);
         self.forget(id, true);
     }

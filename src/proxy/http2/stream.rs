@@ -84,6 +84,12 @@ impl Inbox {
         next.or_else(|| (!self.small.is_empty()).then(|| std::mem::take(&mut self.small).into()))
     }
 
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.data.is_empty() && self.small.is_empty() && self.trailers.is_none()
     }
@@ -113,9 +119,7 @@ impl Stream {
     pub(super) fn put(&self, data: &[u8]) {
         let mut inbox = self.inbox.borrow_mut();
         inbox.put(data);
-        if let Some(reader) = inbox.reader.take() {
-            reader.wake();
-        }
+        inbox.wake_reader();
     }
 
     /// The body's end came.
@@ -123,9 +127,7 @@ impl Stream {
         let mut inbox = self.inbox.borrow_mut();
         inbox.trailers = trailers;
         self.is_received.set(true);
-        if let Some(reader) = inbox.reader.take() {
-            reader.wake();
-        }
+        inbox.wake_reader();
     }
 
     /// Whether the body has come and was taken.
@@ -139,10 +141,13 @@ impl Stream {
         let mut inbox = self.inbox.borrow_mut();
         inbox.is_abandoned |= !self.is_received.get() || !inbox.is_empty();
         inbox.trailers = None;
-        if let Some(reader) = inbox.reader.take() {
-            reader.wake();
-        }
+        inbox.wake_reader();
         std::iter::from_fn(|| inbox.take()).map(|data| data.len()).sum()
+    }
+
+    /// Whether it is for the caller to open its window.
+    pub(super) const fn is_shut(&self) -> bool {
+        self.window.get() <= 0
     }
 
     /// Wakes whoever waits to write.
@@ -261,7 +266,7 @@ impl Duplex {
     /// Whether the other side has shut its window.
     #[must_use]
     pub fn is_shut(&self) -> bool {
-        Session::is_shut(&self.inbound.stream)
+        self.inbound.stream.is_shut()
     }
 
     /// There is nothing to send now: it is another stream's turn.

@@ -126,12 +126,7 @@ impl Input {
 
     /// The caller broke a rule on a stream: that ends, and where it does so again and again, the connection.
     pub(super) fn fault(&mut self, id: u32, reason: Reason) -> Result<(), Reason> {
-        let state = &self.session.state;
-        let stream = state.borrow().streams.get(&id).cloned();
-        state.borrow_mut().reset(id, reason);
-        if let Some(stream) = stream {
-            stream.leash.cut();
-        }
+        self.session.state.borrow_mut().reset(id, reason);
         self.faults.spend(self.session.worker.coarse_now())
     }
 
