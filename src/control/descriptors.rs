@@ -1,7 +1,7 @@
 //! How many client connections the file descriptors of this process are good for.
 //!
 //! `publish` asks. Without a cap of its own a process that runs out of descriptors refuses callers that it had let in, because nothing
-//! is left to reach their upstream with.
+//! is left to reach their upstream with. Where they run out nonetheless, `proxy::descriptors` says what gives way.
 
 use rustix::process::{Resource, getrlimit};
 

@@ -180,6 +180,7 @@ impl Gate {
             access,
             replay_share: Arc::clone(publisher.replay_share()),
             token_waiters: Arc::default(),
+            shortage: Arc::default(),
             reports,
         };
         let (mut threads, deaths) = Threads::start(count, &shared)?;

@@ -112,6 +112,8 @@ impl Threads {
             workers: self.workers.clone(),
             snapshots: Arc::clone(&shared.snapshots),
             metrics: Arc::clone(&shared.metrics),
+            clock: shared.clock.clone(),
+            shortage: Arc::clone(&shared.shortage),
         };
         let ending = Arc::<AtomicBool>::default();
         let body = move || acceptor.run(&bound.socket, &stopped);

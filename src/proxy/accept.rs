@@ -21,10 +21,11 @@ use rustix::{
 use tokio::sync::mpsc;
 
 use super::{
+    descriptors::{self, Shortage},
     socket::{Listening, RawSocket, Remote},
     worker::{Gauges, Message},
 };
-use crate::{ids::ListenerId, snapshot::SnapshotCell, telemetry::metrics::Metrics};
+use crate::{clock::Clock, ids::ListenerId, snapshot::SnapshotCell, telemetry::metrics::Metrics};
 
 /// How long accepting rests after an error that is not one connection's (Linux: ENOBUFS, ENOMEM).
 const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -154,6 +155,10 @@ pub struct Acceptor {
     pub snapshots: Arc<SnapshotCell>,
     /// For refusals.
     pub metrics: Arc<Metrics>,
+    /// Time.
+    pub clock: Clock,
+    /// Of descriptors: nobody is let in then.
+    pub shortage: Arc<Shortage>,
 }
 
 impl Acceptor {
@@ -182,7 +187,7 @@ impl Acceptor {
             }
             match socket.accept() {
                 Ok((socket, remote)) => self.hand_over(socket, remote),
-                Err(error) if is_out_of_descriptors(&error) => {
+                Err(error) if descriptors::are_out(&error) => {
                     // Where there is none left, asking again at once would only burn a core.
                     resting = !spares.refuse(socket);
                     self.metrics.limit_hits.with_label_values(&["descriptors"]).inc();
@@ -201,6 +206,10 @@ impl Acceptor {
     }
 
     fn hand_over(&self, socket: RawSocket, remote: Remote) {
+        if self.shortage.is_on(self.clock.now()) {
+            self.metrics.limit_hits.with_label_values(&["descriptors"]).inc();
+            return;
+        }
         let of_its_own = remote.ip().filter(|_| !remote.is_loopback() && !self.is_trusted(remote));
         let permit = match self.caps.admit(of_its_own) {
             Ok(permit) => permit,
@@ -266,7 +275,7 @@ impl Spares {
                     self.fill();
                     return true;
                 }
-                Err(error) if is_out_of_descriptors(&error) => {}
+                Err(error) if descriptors::are_out(&error) => {}
                 // The connection is gone; the descriptor may still be there.
                 Err(_) => {
                     self.fill();
@@ -277,11 +286,6 @@ impl Spares {
         self.fill();
         !self.kept.is_empty()
     }
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    code == Some(Errno::MFILE.raw_os_error()) || code == Some(Errno::NFILE.raw_os_error())
 }
 
 /// Errors of a connection that went away before it was accepted (accept(2)).

@@ -102,6 +102,30 @@ impl Connection {
         }
     }
 
+    /// Since when nobody has used it: idle for longer than a moment, or answered for the last time.
+    pub fn unused_since(&self) -> Option<Moment> {
+        let (phase, since) = self.watch.phase();
+        let unused = match phase {
+            Phase::Idle => self.parked.get() && self.leash.order() == Order::Go,
+            Phase::Lingering => self.leash.order() != Order::Cut,
+            Phase::Opening | Phase::Head | Phase::Busy => false,
+        };
+        unused.then_some(since)
+    }
+
+    /// Closes for others' sake, where it is not in use.
+    pub fn give_way(&self) {
+        match self.watch.phase().0 {
+            Phase::Lingering => self.leash.cut(),
+            _ => self.leash.finish(),
+        }
+    }
+
+    /// Whether the request that is being answered is all that it is there for.
+    pub const fn has_but_one_request(&self) -> bool {
+        self.in_flight.get() == 1
+    }
+
     /// Called by the worker's sweep: ends what stood still too long, and names the time-out that ran out.
     pub fn judge(&self, now: Moment, timeouts: &Timeouts) -> Option<&'static str> {
         if self.leash.order() == Order::Cut {

@@ -232,6 +232,13 @@ impl Forwarding<'_> {
         let wish = |of: &LocalBackend| Wish { h1: self.wants_h1(of), ..wish };
         match exchange.within(first.lend(&exchange.worker, wish(first))).await? {
             Ok(lease) => Ok(lease),
+            Err(Reject::Overloaded) => {
+                // There is no descriptor for a connection: the caller's makes room for others' requests.
+                if exchange.connection.has_but_one_request() {
+                    exchange.connection.give_way();
+                }
+                Err(Reject::Overloaded)
+            }
             Err(reject) if Rc::ptr_eq(first, second) => Err(reject),
             Err(_) => exchange.within(second.lend(&exchange.worker, wish(second))).await?,
         }

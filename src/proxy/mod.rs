@@ -14,6 +14,7 @@ pub mod body;
 pub mod connection;
 pub mod credential;
 pub mod decide;
+pub mod descriptors;
 pub mod endpoint;
 pub mod eviction;
 pub mod exchange;

@@ -1,5 +1,6 @@
 """The machine runs out of something: file descriptors, room on the disk, memory."""
 
+import collections
 import contextlib
 import resource
 import shutil
@@ -88,6 +89,37 @@ def test_descriptors_run_out_under_way(config, gate, caller_key, found):
           f"{refused} refused at once, {witness.answered} answers over a kept connection, 0 failed")
 
 
+def test_no_descriptor_is_left_to_reach_an_upstream_with(config, gate, caller_key, found):
+    """Who came in took all of them. Some give way, with an answer that says whose fault it is, and the others are served."""
+    crowd, room = 60, 30
+
+    def slow(wire):
+        while True:
+            wire.request()
+            time.sleep(0.3)
+            wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    with Peer(slow) as peer, Peer() as well, ExitStack() as stack:
+        running = gate(two_endpoints(config, peer.url(), well.url()))
+        reachable(running)
+        pid = running.process.pid
+        most = len(list_descriptors(pid)) + room
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
+        callers = [stack.enter_context(http1.Connection(running.port())) for _ in range(crowd)]
+        for caller in callers:
+            with contextlib.suppress(http1.Closed):
+                caller.send(caller.head("GET", "/faulty", [("authorization", f"Bearer {caller_key}")]))
+        answers = collections.Counter(map(status_or_none, callers))
+        assert set(answers) <= {200, 503, None} and answers[200] and answers[503], answers
+        for caller in callers:
+            caller.close()
+        until(lambda: ask_or_none(running.port(), caller_key) == 200, "the next caller is served", 5)
+        reachable(running)
+    found(f"no descriptor left to reach the upstream with ({room} left, {crowd} requests at once)",
+          "some give way with 503, the others are served; it heals",
+          f"{answers[200]} × 200, {answers[503]} × 503, {answers[None]} refused at once")
+
+
 def list_descriptors(pid):
     from pathlib import Path
 
@@ -97,6 +129,12 @@ def list_descriptors(pid):
 def ask_or_none(port, key):
     with contextlib.suppress(OSError, http1.Closed):
         return ask(port, key, "/well")[0].status
+
+
+def status_or_none(connection):
+    """Of the answer to a GET; None where the connection ended instead."""
+    with contextlib.suppress(OSError, http1.Closed):
+        return connection.response("GET").status
 
 
 class Kept(Witness):

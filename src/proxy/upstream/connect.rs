@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use super::{Backend, Protocol, io::UpstreamIo};
 use crate::proxy::{
     body::RequestBody,
+    descriptors,
     http1::link::Link,
     socket::Socket,
     stream::Stream,
@@ -58,6 +59,9 @@ pub enum ConnectError {
     /// The name has no address, as far as is known.
     #[error("the name has no address")]
     NoAddress,
+    /// This process or machine has no file descriptor for it.
+    #[error("out of file descriptors; raise `ulimit -n` (systemd: LimitNOFILE=)")]
+    Descriptors,
     /// TCP.
     #[error("tcp: {0}")]
     Tcp(io::Error),
@@ -72,6 +76,12 @@ pub enum ConnectError {
     TimedOut,
 }
 
+impl ConnectError {
+    fn of_tcp(error: io::Error) -> Self {
+        if descriptors::are_out(&error) { Self::Descriptors } else { Self::Tcp(error) }
+    }
+}
+
 /// Connects, once it is known where to; says which address it came to. `h1`: nothing else is negotiated.
 ///
 /// # Errors
@@ -84,7 +94,8 @@ pub async fn connect(
 ) -> Result<(Connected, SocketAddr), ConnectError> {
     let limit = worker.view().snapshot.timeouts.connect;
     let connecting = async {
-        let (tcp, address) = dial(&addresses.await).await?;
+        let addresses = addresses.await;
+        let (tcp, address) = descriptors::with_room(worker, async || dial(&addresses).await).await?;
         Ok((establish(backend, Socket::Tcp(tcp), worker, h1).await?, address))
     };
     match tokio::time::timeout(limit, connecting).await {
@@ -136,7 +147,7 @@ type Attempt = (SocketAddr, Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>
 /// that, and not all the time there is.
 async fn dial(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), ConnectError> {
     if let [only] = addresses {
-        let tcp = TcpStream::connect(only).await.map_err(ConnectError::Tcp)?;
+        let tcp = TcpStream::connect(only).await.map_err(ConnectError::of_tcp)?;
         tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
         return Ok((tcp, *only));
     }
@@ -159,7 +170,7 @@ async fn dial(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Conne
                 tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
                 return Ok((tcp, address));
             }
-            Some((_, Err(error))) => last = ConnectError::Tcp(error),
+            Some((_, Err(error))) => last = ConnectError::of_tcp(error),
             None => {}
         }
         if trying.is_empty() && waiting.len() == 0 {

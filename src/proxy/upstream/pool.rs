@@ -21,7 +21,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::{
     Addresses, Backend, Protocol,
-    connect::{self, Connected},
+    connect::{self, ConnectError, Connected},
 };
 use crate::{
     clock::Moment,
@@ -65,8 +65,9 @@ pub struct LocalBackend {
     changed: Notify,
     /// One connection is being made whose protocol decides whether others are needed.
     connecting: Cell<bool>,
-    /// Connections that could not be made: those who waited for one of them need not try it again one after the other.
-    failures: Cell<u64>,
+    /// Connections that could not be made, and why the last one was not: those who waited for one of them need not try it again one after
+    /// the other.
+    failures: Cell<(u64, Reject)>,
     /// Requests of this worker that wait for a connection under the cap.
     waiting: Cell<usize>,
     /// What the last negotiation gave.
@@ -197,7 +198,7 @@ impl LocalBackend {
             open: Cell::new(0),
             changed: Notify::new(),
             connecting: Cell::new(false),
-            failures: Cell::new(0),
+            failures: Cell::new((0, Reject::UpstreamUnreachable)),
             waiting: Cell::new(0),
             speaks_h2: Cell::new(None),
             next_id: Cell::new(0),
@@ -261,7 +262,7 @@ impl LocalBackend {
     /// A connection for one request: one that is there, else a new one, else the next that comes back.
     ///
     /// # Errors
-    /// `upstream_unreachable`. Time is the caller's to limit.
+    /// `upstream_unreachable`; `overloaded` where this process has no descriptor for one. Time is the caller's to limit.
     pub async fn lend(self: &Rc<Self>, worker: &Rc<Worker>, wish: Wish) -> Result<Lease, Reject> {
         loop {
             if !wish.fresh
@@ -270,10 +271,11 @@ impl LocalBackend {
                 return Ok(lease);
             }
             if self.connecting.get() && self.speaks_h2.get() != Some(false) && !wish.h1 {
-                let failures = self.failures.get();
+                let (before, _) = self.failures.get();
                 self.changed.notified().await;
-                if self.failures.get() != failures {
-                    return Err(Reject::UpstreamUnreachable);
+                let (failures, why) = self.failures.get();
+                if failures != before {
+                    return Err(why);
                 }
                 continue;
             }
@@ -345,8 +347,15 @@ impl LocalBackend {
         let connected =
             connect::connect(&self.backend, self.candidates(wish), worker, wish.h1).await.map_err(|error| {
                 tracing::warn!(upstream = %self.backend.authority, error = %error, "cannot connect to an upstream");
-                self.failures.set(self.failures.get() + 1);
-                Reject::UpstreamUnreachable
+                let why = match error {
+                    ConnectError::Descriptors => {
+                        worker.count_limit("descriptors");
+                        Reject::Overloaded
+                    }
+                    _ => Reject::UpstreamUnreachable,
+                };
+                self.failures.set((self.failures.get().0 + 1, why));
+                why
             })?;
         let born = worker.coarse_now();
         let open = Open::count(self, permit);
@@ -436,6 +445,15 @@ impl LocalBackend {
     /// Whether another worker waits for a connection under the cap.
     fn is_wanted_elsewhere(&self) -> bool {
         self.backend.waiting.load(Relaxed) > self.waiting.get()
+    }
+
+    /// Closes the HTTP/1.1 connection that has been idle longest. False where there is none.
+    pub fn let_one_go(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        !idle.is_empty() && {
+            idle.remove(0);
+            true
+        }
     }
 
     /// Called by the worker's sweep: closes what was idle too long, is too old, or is idle while another worker waits for it.

@@ -28,6 +28,7 @@ use super::{
     auth::token_cache::TokenCache,
     connection::{Connection, Leash},
     credential::{Report, Reports},
+    descriptors::Shortage,
     endpoint::{LocalEndpoint, Stale},
     exchange::{Exchange, Logged},
     memory::Spare,
@@ -62,6 +63,8 @@ pub struct Shared {
     pub replay_share: Arc<AtomicU64>,
     /// Requests that wait for a token, of all workers. Touched by those alone. Relaxed: a count.
     pub token_waiters: Arc<AtomicUsize>,
+    /// Of descriptors. Looked at once a connection.
+    pub shortage: Arc<Shortage>,
     /// Where workers say what services think of their credentials.
     pub reports: Reports,
 }
@@ -418,6 +421,21 @@ impl Worker {
             return Err(Reject::CredentialUnavailable);
         }
         Ok(place)
+    }
+
+    /// There are too few descriptors to reach an upstream with. A connection that nobody uses goes: one to an upstream, else the
+    /// client's that has been without use for longest.
+    pub fn make_room(&self) {
+        let now = self.now();
+        self.shared.shortage.note(now);
+        if self.backends.borrow().values().any(|backend| backend.let_one_go()) {
+            return;
+        }
+        let connections = self.connections.borrow();
+        let unused = connections.iter().filter_map(|(_, connection)| Some((connection.unused_since()?, connection)));
+        if let Some((_, connection)) = unused.min_by_key(|(since, _)| *since) {
+            connection.give_way();
+        }
     }
 
     /// Room for this many more bytes of request bodies held for a resend?
