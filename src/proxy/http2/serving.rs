@@ -31,8 +31,9 @@ use crate::proxy::{
 pub(super) fn spawn(session: Rc<Session>, stream: Rc<Stream>, head: RequestHead) {
     let leash = Rc::clone(&stream.leash);
     let worker = Rc::clone(&session.worker);
-    // In a box from the start: it is moved several times before it is first polled.
-    let task = Leashed::new(Box::pin(serve(session, stream, head)), Rc::clone(&leash));
+    // In a box from the start, and made there: it is large, and would be moved several times before it is first polled.
+    let task = Box::into_pin(Box::write(Box::new_uninit(), serve(session, stream, head)));
+    let task = Leashed::new(task, Rc::clone(&leash));
     tokio::task::spawn_local(StreamTask { task, leash, worker });
 }
 

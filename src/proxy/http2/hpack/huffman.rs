@@ -83,7 +83,6 @@ pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Result<(), Broken> {
     let begin = into.len();
     // No code is shorter than five bits.
     into.resize(begin + coded.len() * 8 / 5, 0);
-    let mut room = into.iter_mut().skip(begin);
     let mut decoded = begin;
     let mut rest = coded;
     // The bits to come, from the uppermost down, and how many there are.
@@ -104,8 +103,26 @@ pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Result<(), Broken> {
             have += 8;
             rest = more;
         }
-        let [first, ..] = bits.to_be_bytes();
-        let short = SHORT.get(usize::from(first)).copied().unwrap_or_default();
+        // Four short codes, for which there are bits enough whatever they are.
+        if have >= 4 * QUICK as u32
+            && let Some(places) = into.get_mut(decoded..).and_then(<[u8]>::first_chunk_mut::<4>)
+        {
+            let before = decoded;
+            for place in places {
+                let [length, symbol] = quick(bits).to_be_bytes();
+                if length == 0 {
+                    break;
+                }
+                *place = symbol;
+                decoded += 1;
+                bits <<= length;
+                have -= u32::from(length);
+            }
+            if decoded == before + 4 {
+                continue;
+            }
+        }
+        let short = quick(bits);
         let (symbol, length) = if short == 0 { long(bits) } else { (short & 0xff, u32::from(short >> 8)) };
         if length > have {
             into.truncate(decoded);
@@ -113,12 +130,18 @@ pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Result<(), Broken> {
             let padding = have < 8 && (have == 0 || bits >> (64 - have) == (1 << have) - 1);
             return if padding { Ok(()) } else { Err(Broken) };
         }
-        let (Ok(byte), Some(place)) = (u8::try_from(symbol), room.next()) else { return Err(Broken) };
+        let (Ok(byte), Some(place)) = (u8::try_from(symbol), into.get_mut(decoded)) else { return Err(Broken) };
         *place = byte;
         decoded += 1;
         bits <<= length;
         have -= length;
     }
+}
+
+/// What begins with the next bits: length in the upper byte, symbol in the lower; 0 where its code is longer than one look.
+fn quick(bits: u64) -> u16 {
+    let [first, ..] = bits.to_be_bytes();
+    SHORT.get(usize::from(first)).copied().unwrap_or_default()
 }
 
 /// A symbol whose code is longer than one look, and its length.
