@@ -33,7 +33,9 @@ pub(super) struct Writes {
 #[derive(PartialEq, Eq)]
 pub(super) struct Facts {
     active: Option<Slot>,
-    slots: PerSlot<(Option<Digest>, Standing, Age, By, usize)>,
+    slots: PerSlot<(Option<Digest>, Standing, Age, By)>,
+    /// How many values are remembered as retired, and as replaced.
+    remembered: PerSlot<(usize, usize)>,
     open: Option<Open>,
     frozen: bool,
     owed: Option<Slot>,
@@ -124,7 +126,11 @@ impl Service {
             active: self.keys.active(),
             slots: PerSlot::from_fn(|slot| {
                 let keys = self.keys.slot(slot);
-                (keys.value, keys.standing, keys.regenerated, keys.by, keys.retired.len())
+                (keys.value, keys.standing, keys.regenerated, keys.by)
+            }),
+            remembered: PerSlot::from_fn(|slot| {
+                let keys = self.keys.slot(slot);
+                (keys.retired.len(), keys.replaced.len())
             }),
             open: self.transaction.as_ref().map(|transaction| transaction.open.clone()),
             frozen: self.frozen,

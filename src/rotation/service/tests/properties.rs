@@ -361,6 +361,46 @@ fn at(now: Moment, dice: u64) -> Tick {
     Tick { now, unix: UNIX + now.as_micros() / 1_000_000, dice }
 }
 
+/// One such life: others changed the new key before it was proven, a late read brought ours for theirs, and they changed the other one. What
+/// was read for hours was taken for late, and the rotation went round for ever.
+#[test]
+fn what_others_made_of_the_new_key_is_not_late_for_ever() {
+    let mut world = Life::new(6_763_806_160_360_168_926);
+    let lived = [
+        (140, 17),
+        (140, 17),
+        (140, 7),
+        (216, 30),
+        (140, 8),
+        (0, 0),
+        (0, 0),
+        (0, 0),
+        (0, 0),
+        (0, 0),
+        (232, 50),
+        (140, 3),
+        (140, 8),
+        (140, 8),
+        (240, 0),
+        (73, 220),
+        (0, 241),
+        (140, 2),
+        (140, 16),
+        (0, 0),
+        (0, 15),
+        (140, 3),
+        (0, 15),
+        (0, 0),
+        (0, 0),
+        (232, 7),
+    ];
+    for (what, how) in lived {
+        world.live(what, how);
+    }
+    assert!(world.service.transaction.is_some(), "this life no longer leads there");
+    world.heal();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
