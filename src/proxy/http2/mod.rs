@@ -1,11 +1,12 @@
 //! A caller's HTTP/2 connection (RFC 9113), from its preface to its end. This file is its task: it reads, hands what it read to
-//! `input`, and writes what the streams' tasks (`serving`) have put together in `session`.
+//! `input`, and writes what the streams' tasks (`runner`, `serving`) have put together in `session`.
 
 pub mod flow;
 pub mod frame;
 pub mod hpack;
 mod input;
 pub mod request;
+pub mod runner;
 mod serving;
 mod session;
 pub mod stream;

@@ -13,31 +13,21 @@ use http_body::Body;
 
 use super::{
     frame::Reason,
+    runner::Begun,
     session::Session,
     stream::{Duplex, Inbound, Open, Stream},
 };
 use crate::proxy::{
     answer::{Answer, Outcome},
     body::{CallerBody, CutOff, ResponseBody},
-    connection::{Leash, Leashed},
-    head::RequestHead,
     headers::outgoing,
     pipeline,
     tunnel::{End, Tunnel},
-    worker::Worker,
 };
 
-/// Serves a request in a task of its own, on a leash of its own.
-pub(super) fn spawn(session: Rc<Session>, stream: Rc<Stream>, head: RequestHead) {
-    let leash = Rc::clone(&stream.leash);
-    let worker = Rc::clone(&session.worker);
-    // In a box from the start, and made there: it is large, and would be moved several times before it is first polled.
-    let task = Box::into_pin(Box::write(Box::new_uninit(), serve(session, stream, head)));
-    let task = Leashed::new(task, Rc::clone(&leash));
-    tokio::task::spawn_local(StreamTask { task, leash, worker });
-}
-
-async fn serve(session: Rc<Session>, stream: Rc<Stream>, head: RequestHead) {
+/// Serves a request.
+pub(super) async fn serve(begun: Begun) {
+    let Begun { session, stream, head } = begun;
     let mut open = Open { session, stream, otherwise: Reason::Cancel };
     let (session, stream) = (Rc::clone(&open.session), Rc::clone(&open.stream));
     let outcome = {
@@ -150,24 +140,4 @@ async fn join(session: &Rc<Session>, stream: &Rc<Stream>, tunnel: Tunnel) {
     });
     let inbound = Inbound::new(Rc::clone(session), Rc::clone(stream));
     tunnel.join(End::Stream(Box::new(Duplex::new(inbound)))).await;
-}
-
-pin_project_lite::pin_project! {
-    /// A stream's task: while it is polled, its leash is the worker's current one.
-    struct StreamTask<F> {
-        #[pin]
-        task: Leashed<F>,
-        leash: Rc<Leash>,
-        worker: Rc<Worker>,
-    }
-}
-
-impl<F: Future<Output = ()>> Future for StreamTask<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let (task, leash) = (this.task, &*this.leash);
-        this.worker.with_leash(leash, || task.poll(cx)).map(|_| ())
-    }
 }

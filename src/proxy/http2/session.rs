@@ -70,7 +70,8 @@ pub(super) struct State {
     /// Streams that ended, and those of them that we reset.
     ended: Ring,
     reset: Ring,
-    heads: Vec<RequestHead>,
+    #[allow(clippy::vec_box, reason = "a head moves from task to task as a pointer")]
+    heads: Vec<Box<RequestHead>>,
 }
 
 impl Session {
@@ -257,12 +258,12 @@ impl Session {
     }
 
     /// A head for the next request.
-    pub(super) fn head(&self) -> RequestHead {
+    pub(super) fn head(&self) -> Box<RequestHead> {
         self.state.borrow_mut().heads.pop().unwrap_or_default()
     }
 
     /// A head that is not needed any more.
-    pub(super) fn put_head_back(&self, head: RequestHead) {
+    pub(super) fn put_head_back(&self, head: Box<RequestHead>) {
         let heads = &mut self.state.borrow_mut().heads;
         if heads.len() < KEPT_HEADS && head.fits_another() {
             heads.push(head);

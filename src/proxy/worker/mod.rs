@@ -31,6 +31,7 @@ use super::{
     descriptors::Shortage,
     endpoint::{LocalEndpoint, Stale},
     exchange::{Exchange, Logged},
+    http2::runner::Runners,
     memory::Spare,
     reject::Reject,
     route::Action,
@@ -143,6 +144,7 @@ pub struct Worker {
     /// Another snapshot was taken into use.
     changed: Rc<Notify>,
     draining: Cell<bool>,
+    runners: Runners,
     /// Memory that idle connections let go of.
     spare: Spare,
     stirred: Notify,
@@ -216,6 +218,7 @@ impl Worker {
             awaiting_drain: RefCell::default(),
             changed: Rc::default(),
             draining: Cell::new(false),
+            runners: Runners::default(),
             spare: Spare::default(),
             stirred: Notify::new(),
             shared,
@@ -350,6 +353,11 @@ impl Worker {
         let view = self.view();
         let retired = self.retired.borrow();
         view.snapshot.listener(listener).or_else(|| retired.iter().find(|policy| policy.id == listener)).cloned()
+    }
+
+    /// Tasks that wait for a stream of HTTP/2.
+    pub const fn runners(&self) -> &Runners {
+        &self.runners
     }
 
     /// Callers' tokens that were found good.

@@ -74,6 +74,7 @@ impl Worker {
             }
         }
         if self.spare.is_due(now) {
+            self.runners.dismiss();
             memory::give_back();
         }
         self.answer_drained();

@@ -8,7 +8,7 @@ use crate::proxy::http2::{
     frame::{self, FrameHeader, Reason},
     hpack::Broken,
     request::{HeadReader, Malformed, TrailerReader},
-    serving,
+    runner::{self, Begun},
     session::{Ending, STREAM_WINDOW},
     stream::Stream,
 };
@@ -106,7 +106,7 @@ impl Input {
         }
         let stream = Rc::new(Stream::new(id, Inflow::new(STREAM_WINDOW), state.initial_window, length, ends));
         state.streams.insert(id, Rc::clone(&stream));
-        serving::spawn(Rc::clone(&self.session), stream, head);
+        runner::run(Begun { session: Rc::clone(&self.session), stream, head });
         Ok(())
     }
 
