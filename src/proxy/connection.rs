@@ -20,6 +20,9 @@ use crate::{clock::Moment, ids::ListenerId, snapshot::Timeouts};
 /// How long a client that was told to go may take to close before it is cut off.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
+/// How long the last answer on a connection takes to arrive, before which a reset could overtake it.
+const ARRIVES: Duration = Duration::from_millis(100);
+
 /// How long a connection is idle before it gives back what it needs to be busy.
 const PARK: Duration = Duration::from_millis(500);
 
@@ -102,28 +105,16 @@ impl Connection {
         }
     }
 
-    /// Since when nobody has used it: idle for longer than a moment, or answered for the last time.
-    pub fn unused_since(&self) -> Option<Moment> {
+    /// Since when it has been idle, where that is longer than a moment and nobody has told it to go.
+    pub fn rests_since(&self) -> Option<Moment> {
         let (phase, since) = self.watch.phase();
-        let unused = match phase {
-            Phase::Idle => self.parked.get() && self.leash.order() == Order::Go,
-            Phase::Lingering => self.leash.order() != Order::Cut,
-            Phase::Opening | Phase::Head | Phase::Busy => false,
-        };
-        unused.then_some(since)
+        (phase == Phase::Idle && self.parked.get() && self.leash.order() == Order::Go).then_some(since)
     }
 
-    /// Closes for others' sake, where it is not in use.
-    pub fn give_way(&self) {
-        match self.watch.phase().0 {
-            Phase::Lingering => self.leash.cut(),
-            _ => self.leash.finish(),
-        }
-    }
-
-    /// Whether the request that is being answered is all that it is there for.
-    pub const fn has_but_one_request(&self) -> bool {
-        self.in_flight.get() == 1
+    /// Whether it only waits for its client to close, which has had the time to hear the last answer.
+    pub fn has_been_answered(&self, now: Moment) -> bool {
+        let (phase, since) = self.watch.phase();
+        phase == Phase::Lingering && now.since(since) >= ARRIVES && self.leash.order() != Order::Cut
     }
 
     /// Called by the worker's sweep: ends what stood still too long, and names the time-out that ran out.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, Version};
 
 use super::{
     answer::{Answer, Outcome},
@@ -233,11 +233,14 @@ impl Forwarding<'_> {
         match exchange.within(first.lend(&exchange.worker, wish(first))).await? {
             Ok(lease) => Ok(lease),
             Err(Reject::Overloaded) => {
-                // There is no descriptor for a connection: the caller's makes room for others' requests.
-                if exchange.connection.has_but_one_request() {
-                    exchange.connection.give_way();
+                // There is no descriptor for a connection; the other one may have some.
+                let there =
+                    (!wish(second).fresh).then(|| second.take(exchange.worker.coarse_now(), wish(second))).flatten();
+                if there.is_none() && self.head.version != Version::HTTP_2 {
+                    // The caller's makes room for others' requests.
+                    exchange.connection.leash.finish();
                 }
-                Err(Reject::Overloaded)
+                there.ok_or(Reject::Overloaded)
             }
             Err(reject) if Rc::ptr_eq(first, second) => Err(reject),
             Err(_) => exchange.within(second.lend(&exchange.worker, wish(second))).await?,

@@ -1,6 +1,7 @@
 //! Making a connection to an upstream: address, TCP, TLS, HTTP handshake, all within `timeouts.connect`.
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
@@ -93,13 +94,15 @@ pub async fn connect(
     h1: bool,
 ) -> Result<(Connected, SocketAddr), ConnectError> {
     let limit = worker.view().snapshot.timeouts.connect;
+    let waits_for_room = Cell::new(false);
     let connecting = async {
         let addresses = addresses.await;
-        let (tcp, address) = descriptors::with_room(worker, async || dial(&addresses).await).await?;
+        let (tcp, address) = descriptors::with_room(worker, &waits_for_room, async || dial(&addresses).await).await?;
         Ok((establish(backend, Socket::Tcp(tcp), worker, h1).await?, address))
     };
     match tokio::time::timeout(limit, connecting).await {
         Ok(result) => result,
+        Err(_elapsed) if waits_for_room.get() => Err(ConnectError::Descriptors),
         Err(_elapsed) => {
             worker.count_limit("connect");
             Err(ConnectError::TimedOut)
@@ -170,6 +173,8 @@ async fn dial(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Conne
                 tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
                 return Ok((tcp, address));
             }
+            // Not the upstream's fault, whatever else comes of the others.
+            Some((_, Err(_))) if matches!(last, ConnectError::Descriptors) => {}
             Some((_, Err(error))) => last = ConnectError::of_tcp(error),
             None => {}
         }

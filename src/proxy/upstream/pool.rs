@@ -264,6 +264,7 @@ impl LocalBackend {
     /// # Errors
     /// `upstream_unreachable`; `overloaded` where this process has no descriptor for one. Time is the caller's to limit.
     pub async fn lend(self: &Rc<Self>, worker: &Rc<Worker>, wish: Wish) -> Result<Lease, Reject> {
+        let mut has_waited = false;
         loop {
             if !wish.fresh
                 && let Some(lease) = self.take(worker.coarse_now(), wish)
@@ -274,9 +275,11 @@ impl LocalBackend {
                 let (before, _) = self.failures.get();
                 self.changed.notified().await;
                 let (failures, why) = self.failures.get();
-                if failures != before {
+                // For want of a descriptor each tries once for itself: some of them will have made room.
+                if failures != before && (why != Reject::Overloaded || has_waited) {
                     return Err(why);
                 }
+                has_waited |= failures != before;
                 continue;
             }
             let permit = match Arc::clone(&self.backend.connections).try_acquire_owned() {
@@ -296,7 +299,8 @@ impl LocalBackend {
         }
     }
 
-    fn take(self: &Rc<Self>, now: Moment, wish: Wish) -> Option<Lease> {
+    /// A connection that is there.
+    pub fn take(self: &Rc<Self>, now: Moment, wish: Wish) -> Option<Lease> {
         {
             let mut idle = self.idle.borrow_mut();
             let next = |idle: &mut Vec<Box<H1>>| match wish.address {
@@ -447,13 +451,19 @@ impl LocalBackend {
         self.backend.waiting.load(Relaxed) > self.waiting.get()
     }
 
-    /// Closes the HTTP/1.1 connection that has been idle longest. False where there is none.
+    /// Closes a connection that nobody uses: of HTTP/1.1 the one that has been idle longest. False where there is none.
     pub fn let_one_go(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        !idle.is_empty() && {
+        if !idle.is_empty() {
             idle.remove(0);
-            true
+            return true;
         }
+        let mut multiplexed = self.multiplexed.borrow_mut();
+        let unused = multiplexed.iter().position(|h2| h2.streams.get() == 0);
+        unused.is_some_and(|at| {
+            multiplexed.remove(at);
+            true
+        })
     }
 
     /// Called by the worker's sweep: closes what was idle too long, is too old, or is idle while another worker waits for it.

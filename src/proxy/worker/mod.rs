@@ -28,7 +28,7 @@ use super::{
     auth::token_cache::TokenCache,
     connection::{Connection, Leash},
     credential::{Report, Reports},
-    descriptors::Shortage,
+    descriptors::{self, Shortage},
     endpoint::{LocalEndpoint, Stale},
     exchange::{Exchange, Logged},
     http2::runner::Runners,
@@ -145,6 +145,8 @@ pub struct Worker {
     changed: Rc<Notify>,
     draining: Cell<bool>,
     runners: Runners,
+    /// When a client was last told to go for want of descriptors.
+    made_room: Cell<Moment>,
     /// Memory that idle connections let go of.
     spare: Spare,
     stirred: Notify,
@@ -219,6 +221,7 @@ impl Worker {
             changed: Rc::default(),
             draining: Cell::new(false),
             runners: Runners::default(),
+            made_room: Cell::default(),
             spare: Spare::default(),
             stirred: Notify::new(),
             shared,
@@ -431,18 +434,26 @@ impl Worker {
         Ok(place)
     }
 
-    /// There are too few descriptors to reach an upstream with. A connection that nobody uses goes: one to an upstream, else the
-    /// client's that has been without use for longest.
+    /// There are too few descriptors to reach an upstream with. A connection that nobody uses goes: one to an upstream, else a
+    /// client's that was answered for the last time, else the client's that has been idle longest.
     pub fn make_room(&self) {
-        let now = self.now();
-        self.shared.shortage.note(now);
         if self.backends.borrow().values().any(|backend| backend.let_one_go()) {
             return;
         }
+        let now = self.now();
+        self.shared.shortage.note(now);
         let connections = self.connections.borrow();
-        let unused = connections.iter().filter_map(|(_, connection)| Some((connection.unused_since()?, connection)));
-        if let Some((_, connection)) = unused.min_by_key(|(since, _)| *since) {
-            connection.give_way();
+        if let Some((_, gone)) = connections.iter().find(|(_, connection)| connection.has_been_answered(now)) {
+            gone.leash.cut();
+            return;
+        }
+        if now.since(self.made_room.get()) >= descriptors::CLIENTS_GO_EVERY {
+            self.made_room.set(now);
+            let resting =
+                connections.iter().filter_map(|(_, connection)| Some((connection.rests_since()?, connection)));
+            if let Some((_, longest)) = resting.min_by_key(|(since, _)| *since) {
+                longest.leash.finish();
+            }
         }
     }
 

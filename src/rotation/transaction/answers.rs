@@ -1,6 +1,6 @@
 //! What follows from what was asked of the outside: reads, the write of the intent, the call and its operation.
 
-use super::{Fate, Progress, Transaction, Work, read_back};
+use super::{Fate, Progress, ReadBack, Transaction, Work, read_back};
 use crate::rotation::{
     digest::Digest,
     event::{Action, CallOutcome, Event, PollOutcome, WriteOutcome},
@@ -88,9 +88,10 @@ impl Transaction {
                     return self.regenerate(keys, turn);
                 }
                 if self.calls > 0 && value != before[slot] {
-                    // An earlier call had its time, and took it; what is read after all that time is not late.
-                    keys.believe(slot, value);
-                    return Progress::Go(read_back(Fate::Done, now));
+                    // An earlier call had its time, and took it; what is read after all that time is not late, if it is read again.
+                    let mut reading = ReadBack::begin(Fate::Done, now);
+                    reading.not_late = Some(value);
+                    return Progress::Go(Work::ReadingBack(reading));
                 }
                 // Somebody else changed it: it is adopted as any other, and nothing of ours was done to it.
                 keys.release();
@@ -98,7 +99,8 @@ impl Transaction {
                 self.park(Parked::Drift, None, turn)
             }
             Work::ReadingBack(reading) => {
-                if value == before[slot] || keys.slot(slot).was(value) {
+                let late = keys.slot(slot).was(value) && reading.not_late != Some(value);
+                if value == before[slot] || late {
                     if reading.changed.take().is_some() {
                         // From here it is unchanged, and not before.
                         reading.since = now;
@@ -159,6 +161,7 @@ impl Transaction {
     /// The new key was read twice.
     fn changed(&mut self, value: Digest, keys: &mut Keys, turn: &mut Turn<'_>) -> Progress {
         let slot = self.open.slot;
+        keys.believe(slot, value);
         keys.renew(slot, value, turn);
         keys.prove_regenerated(slot, turn);
         Progress::Go(Work::Proving)

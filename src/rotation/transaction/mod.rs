@@ -108,9 +108,17 @@ pub struct ReadBack {
     read_at: Moment,
     /// A new key, and when a read first brought it.
     changed: Option<(Digest, Moment)>,
+    /// What the slot had before, and has been read to have for so long that it may be what it has now.
+    not_late: Option<Digest>,
     /// What is known of the call.
     fate: Fate,
     pace: Backoff,
+}
+
+impl ReadBack {
+    fn begin(fate: Fate, now: Moment) -> Self {
+        Self { since: now, read_at: now, changed: None, not_late: None, fate, pace: Backoff::default() }
+    }
 }
 
 /// What is known of a call.
@@ -307,5 +315,5 @@ impl Transaction {
 }
 
 fn read_back(fate: Fate, now: Moment) -> Work {
-    Work::ReadingBack(ReadBack { since: now, read_at: now, changed: None, fate, pace: Backoff::default() })
+    Work::ReadingBack(ReadBack::begin(fate, now))
 }
