@@ -206,12 +206,12 @@ impl Acceptor {
     }
 
     fn hand_over(&self, socket: RawSocket, remote: Remote) {
-        if self.shortage.is_on(self.clock.now()) {
-            self.metrics.limit_hits.with_label_values(&["descriptors"]).inc();
-            return;
-        }
-        let of_its_own = remote.ip().filter(|_| !remote.is_loopback() && !self.is_trusted(remote));
-        let permit = match self.caps.admit(of_its_own) {
+        let admitted = if self.shortage.is_on(self.clock.now()) {
+            Err("descriptors")
+        } else {
+            self.caps.admit(remote.ip().filter(|_| !remote.is_loopback() && !self.is_trusted(remote)))
+        };
+        let permit = match admitted {
             Ok(permit) => permit,
             Err(limit) => {
                 self.metrics.limit_hits.with_label_values(&[limit]).inc();

@@ -20,8 +20,6 @@ use crate::clock::Moment;
 /// How long nobody is let in, and how often at most: whoever keeps descriptors in use must not keep everybody out.
 const SHUT: Duration = Duration::from_millis(250);
 const SHUT_EVERY: Duration = Duration::from_secs(1);
-/// So often at most a worker's client makes room: one that was told to go needs a moment.
-pub(super) const CLIENTS_GO_EVERY: Duration = Duration::from_millis(50);
 /// Times that a connection to an upstream is tried again before its request gives way, at least, and up to so many more: not all at once,
 /// so that who gives way makes room for another.
 const PATIENCE: (u64, u64) = (4, 24);

@@ -234,8 +234,7 @@ impl Forwarding<'_> {
             Ok(lease) => Ok(lease),
             Err(Reject::Overloaded) => {
                 // There is no descriptor for a connection; the other one may have some.
-                let there =
-                    (!wish(second).fresh).then(|| second.take(exchange.worker.coarse_now(), wish(second))).flatten();
+                let there = second.take(exchange.worker.coarse_now(), wish(second));
                 if there.is_none() && self.head.version != Version::HTTP_2 {
                     // The caller's makes room for others' requests.
                     exchange.connection.leash.finish();

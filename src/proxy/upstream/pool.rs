@@ -266,9 +266,7 @@ impl LocalBackend {
     pub async fn lend(self: &Rc<Self>, worker: &Rc<Worker>, wish: Wish) -> Result<Lease, Reject> {
         let mut has_waited = false;
         loop {
-            if !wish.fresh
-                && let Some(lease) = self.take(worker.coarse_now(), wish)
-            {
+            if let Some(lease) = self.take(worker.coarse_now(), wish) {
                 return Ok(lease);
             }
             if self.connecting.get() && self.speaks_h2.get() != Some(false) && !wish.h1 {
@@ -299,8 +297,11 @@ impl LocalBackend {
         }
     }
 
-    /// A connection that is there.
+    /// A connection that is there, unless one made for the request is wished for.
     pub fn take(self: &Rc<Self>, now: Moment, wish: Wish) -> Option<Lease> {
+        if wish.fresh {
+            return None;
+        }
         {
             let mut idle = self.idle.borrow_mut();
             let next = |idle: &mut Vec<Box<H1>>| match wish.address {

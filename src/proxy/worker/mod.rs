@@ -4,6 +4,7 @@
 //! requests need is kept here in plain cells: nothing on the path of a request is shared with another worker but the `Arc` of
 //! the snapshot.
 
+mod room;
 mod sweep;
 
 use std::{
@@ -28,7 +29,7 @@ use super::{
     auth::token_cache::TokenCache,
     connection::{Connection, Leash},
     credential::{Report, Reports},
-    descriptors::{self, Shortage},
+    descriptors::Shortage,
     endpoint::{LocalEndpoint, Stale},
     exchange::{Exchange, Logged},
     http2::runner::Runners,
@@ -432,29 +433,6 @@ impl Worker {
             return Err(Reject::CredentialUnavailable);
         }
         Ok(place)
-    }
-
-    /// There are too few descriptors to reach an upstream with. A connection that nobody uses goes: one to an upstream, else a
-    /// client's that was answered for the last time, else the client's that has been idle longest.
-    pub fn make_room(&self) {
-        if self.backends.borrow().values().any(|backend| backend.let_one_go()) {
-            return;
-        }
-        let now = self.now();
-        self.shared.shortage.note(now);
-        let connections = self.connections.borrow();
-        if let Some((_, gone)) = connections.iter().find(|(_, connection)| connection.has_been_answered(now)) {
-            gone.leash.cut();
-            return;
-        }
-        if now.since(self.made_room.get()) >= descriptors::CLIENTS_GO_EVERY {
-            self.made_room.set(now);
-            let resting =
-                connections.iter().filter_map(|(_, connection)| Some((connection.rests_since()?, connection)));
-            if let Some((_, longest)) = resting.min_by_key(|(since, _)| *since) {
-                longest.leash.finish();
-            }
-        }
     }
 
     /// Room for this many more bytes of request bodies held for a resend?

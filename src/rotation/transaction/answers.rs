@@ -89,8 +89,7 @@ impl Transaction {
                 }
                 if self.calls > 0 && value != before[slot] {
                     // An earlier call had its time, and took it; what is read after all that time is not late, if it is read again.
-                    let mut reading = ReadBack::begin(Fate::Done, now);
-                    reading.not_late = Some(value);
+                    let reading = ReadBack { not_late: Some(value), ..ReadBack::begin(Fate::Done, now) };
                     return Progress::Go(Work::ReadingBack(reading));
                 }
                 // Somebody else changed it: it is adopted as any other, and nothing of ours was done to it.
