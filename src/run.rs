@@ -38,6 +38,8 @@ use crate::{
 const ACCESS_QUEUE: usize = 16_384;
 /// How long the access log may take to write its last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// How much less of a hurry the control plane is in: the tail while it rotates and reloads is that at rest (benches/README.md).
+const CONTROL_NICE: i32 = 10;
 /// Exit code of a process that was interrupted a second time.
 const INTERRUPTED: i32 = 130;
 
@@ -99,6 +101,14 @@ fn keep_pages_small() {
     }
 }
 
+/// No request waits for the control plane where they share a core: what this thread does, and whatever it starts from here, is in less of
+/// a hurry. It keeps a tenth of a core that is busy (sched(7)); the data plane's threads are started elsewhere (`control::nursery`).
+fn give_way() {
+    if let Err(error) = rustix::process::nice(CONTROL_NICE) {
+        tracing::debug!(%error, "the control plane keeps the priority of the data plane");
+    }
+}
+
 async fn serve(options: Options) -> anyhow::Result<()> {
     // Before the first load: a SIGHUP that arrives while the file is read is not lost.
     let mut signals = Signals::install()?;
@@ -121,6 +131,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let source = source.for_reloads();
     let start = Start { config, source, read, sockets, access, logs, proxies: Proxies::from_env() };
     let mut serving = Serving::start(start).await?;
+    give_way();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "serving");
 
     let manager = Arc::new(Notify::from_env());

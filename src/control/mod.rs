@@ -18,6 +18,7 @@ pub mod listening;
 pub mod memory;
 pub mod names;
 pub mod notify;
+pub mod nursery;
 pub mod played;
 pub mod publish;
 pub mod quotas;

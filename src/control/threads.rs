@@ -18,7 +18,10 @@ use std::{
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::listening::{Bound, ListenerKey};
+use super::{
+    listening::{Bound, ListenerKey},
+    nursery::Nursery,
+};
 use crate::{
     ids::ListenerId,
     proxy::{
@@ -30,6 +33,7 @@ use crate::{
 /// The data plane's threads.
 #[derive(Debug)]
 pub struct Threads {
+    nursery: Nursery,
     workers: Vec<WorkerHandle>,
     worker_threads: Vec<JoinHandle<()>>,
     acceptors: HashMap<ListenerKey, AcceptorThread>,
@@ -73,6 +77,7 @@ impl Threads {
     pub fn start(workers: usize, shared: &Shared) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Death>)> {
         let (deaths, died) = mpsc::unbounded_channel();
         let mut threads = Self {
+            nursery: Nursery::open().context("cannot start the thread that starts others")?,
             workers: Vec::new(),
             worker_threads: Vec::new(),
             acceptors: HashMap::new(),
@@ -168,18 +173,15 @@ impl Threads {
     ) -> anyhow::Result<JoinHandle<()>> {
         let deaths = self.deaths.clone();
         let label = name.to_owned();
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-                if !ending.load(Relaxed) {
-                    let error = ended
-                        .ok()
-                        .map(|result| result.err().map_or_else(|| "it returned".to_owned(), |e| e.to_string()));
-                    let _ = deaths.send(Death { thread: label, error });
-                }
-            })
-            .with_context(|| format!("cannot start thread `{name}`"))
+        let body = move || {
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            if !ending.load(Relaxed) {
+                let error =
+                    ended.ok().map(|result| result.err().map_or_else(|| "it returned".to_owned(), |e| e.to_string()));
+                let _ = deaths.send(Death { thread: label, error });
+            }
+        };
+        self.nursery.start(name, body).with_context(|| format!("cannot start thread `{name}`"))
     }
 }
 

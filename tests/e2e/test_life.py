@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +138,28 @@ def test_sighup_reloads_and_a_wrong_file_changes_nothing(service, config, gate, 
         assert connection.request("POST", "/closed", headers, b"3").status == 403
         assert connection.request("POST", "/score", headers, b"4").body == b"4"
         assert running.probe("/readyz")[0] == 200
+
+
+def priorities(running):
+    """How nice each thread is, by its name; the first is the control plane."""
+    process, threads = str(running.process.pid), {}
+    for task in Path(f"/proc/{process}/task").iterdir():
+        name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
+        threads["control" if task.name == process else name] = int(rest.split()[16])
+    return threads
+
+
+def test_what_serves_requests_comes_before_what_controls(service, config, gate, caller_key):
+    running = gate(config(service.url()))
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    until(lambda: priorities(running)["control"] == min(usual + 10, 19), "the control plane gives way")
+
+    running.config["listeners"].append({"name": "added", "address": "127.0.0.1:0"})
+    running.write()
+    running.reload()
+    serving = {name: nice for name, nice in priorities(running).items() if name.startswith(("worker-", "accept-"))}
+    assert {"worker-0", "accept-local", "accept-added"} <= set(serving)
+    assert set(serving.values()) == {usual}, serving
 
 
 def test_no_key_is_ever_written(service, config, gate, tmp_path, pki, caller_key, service_key, monkeypatch):
