@@ -12,7 +12,6 @@ use super::{
 
 /// What comes of a request.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the rare one is boxed; the other is moved once a request")]
 pub enum Outcome {
     /// An answer.
     Answer(Answer),
@@ -24,7 +23,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Answer {
     /// The head, as the upstream or we made it: what passes is for `headers::outgoing` to say.
-    pub head: ResponseHead,
+    pub head: Box<ResponseHead>,
     /// The body.
     pub body: ResponseBody,
     /// It is our own.

@@ -6,7 +6,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     future::Future,
-    pin::pin,
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -224,17 +224,16 @@ impl Exchange {
         self.worker.count_cut_off(self);
     }
 
-    /// Awaits something until the exchange's time is up.
+    /// Awaits something until the exchange's time is up. It is pinned by whoever asks: what is awaited is in a request's memory once.
     ///
     /// # Errors
     /// The verdict of the sweep, if it came first.
-    pub async fn within<F: Future>(&self, future: F) -> Result<F::Output, Reject> {
-        let mut future = pin!(future);
+    pub async fn within<F: Future + Unpin>(&self, mut future: F) -> Result<F::Output, Reject> {
         std::future::poll_fn(|cx| {
             if let Some(verdict) = self.verdict.get() {
                 return Poll::Ready(Err(verdict));
             }
-            match future.as_mut().poll(cx) {
+            match Pin::new(&mut future).poll(cx) {
                 Poll::Ready(output) => Poll::Ready(Ok(output)),
                 Poll::Pending => {
                     self.remember(cx);

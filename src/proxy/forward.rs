@@ -7,6 +7,7 @@
 use std::{
     future::poll_fn,
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     task::{Poll, ready},
     time::Duration,
@@ -60,7 +61,7 @@ pub struct Forwarding<'a> {
 /// The upstream's answer, with the connection it comes over.
 #[derive(Debug)]
 pub struct Reached {
-    head: ResponseHead,
+    head: Box<ResponseHead>,
     source: Source,
     lease: Lease,
 }
@@ -93,7 +94,8 @@ impl Forwarding<'_> {
         }
         // Before a place among the requests in flight is asked for: who waits for a token takes none from those who need none.
         self.await_credential(exchange, endpoint, true).await?;
-        match exchange.within(endpoint.local.admission().admit()).await? {
+        let admitted = exchange.within(pin!(endpoint.local.admission().admit())).await?;
+        match admitted {
             Ok(place) => drop(exchange.place.replace(Some(place))),
             Err(reject) => {
                 worker.count_limit("queue");
@@ -129,7 +131,8 @@ impl Forwarding<'_> {
             exchange.sent(sent);
             let outcome = match lease.take_memory() {
                 Some(memory) => self.send_h1(exchange, &mut lease, memory, has_body, &mut trail).await,
-                None => self.send_h2(exchange, &mut lease, has_body, &mut trail).await,
+                // In a box, or every other request would have room for it.
+                None => Box::pin(self.send_h2(exchange, &mut lease, has_body, &mut trail)).await,
             };
             if let Some(fault) = exchange.upload.borrow().fault() {
                 return Err(fault);
@@ -212,7 +215,7 @@ impl Forwarding<'_> {
             Again::To(pool, address) => (pool, address),
         };
         let wish = Wish { address: Some(address), h1: self.wants_h1(&pool), ..Wish::default() };
-        match exchange.within(pool.lend(&exchange.worker, wish)).await? {
+        match exchange.within(Box::pin(pool.lend(&exchange.worker, wish))).await? {
             Ok(lease) => Ok(lease),
             Err(_gone) => self.connect(exchange, endpoint, Wish::default()).await,
         }
@@ -230,7 +233,11 @@ impl Forwarding<'_> {
         let (first, second): (&Rc<LocalBackend>, _) =
             if second.load() < first.load() { (second, first) } else { (first, second) };
         let wish = |of: &LocalBackend| Wish { h1: self.wants_h1(of), ..wish };
-        match exchange.within(first.lend(&exchange.worker, wish(first))).await? {
+        // Mostly there is one. What makes one is large and in a box: a request's memory stays in the caches.
+        if let Some(lease) = first.take(exchange.worker.coarse_now(), wish(first)) {
+            return Ok(lease);
+        }
+        match exchange.within(Box::pin(first.lend(&exchange.worker, wish(first)))).await? {
             Ok(lease) => Ok(lease),
             Err(Reject::Overloaded) => {
                 // There is no descriptor for a connection; the other one may have some.
@@ -242,7 +249,7 @@ impl Forwarding<'_> {
                 there.ok_or(Reject::Overloaded)
             }
             Err(reject) if Rc::ptr_eq(first, second) => Err(reject),
-            Err(_) => exchange.within(second.lend(&exchange.worker, wish(second))).await?,
+            Err(_) => exchange.within(Box::pin(second.lend(&exchange.worker, wish(second)))).await?,
         }
     }
 }
@@ -275,7 +282,7 @@ async fn refused_by(exchange: &Exchange, mut lease: Lease, source: Source) -> Re
                     }
                 }
             });
-            let whole = exchange.within(tokio::time::timeout(REFUSAL_PATIENCE, read)).await?;
+            let whole = exchange.within(pin!(tokio::time::timeout(REFUSAL_PATIENCE, read))).await?;
             whole.unwrap_or(false) && lease.renew()
         }
         Source::Tunnel(_) => false,

@@ -7,10 +7,13 @@
 
 use http::{HeaderMap, Method, StatusCode, Version, response};
 
-use super::headers::{
-    known::{Known, known},
-    outgoing::FieldSink,
-    survey::tokens,
+use super::{
+    headers::{
+        known::{Known, known},
+        outgoing::FieldSink,
+        survey::tokens,
+    },
+    http1::{lines, parse::BadHead},
 };
 
 /// A stretch of a head's text: from, to.
@@ -22,6 +25,10 @@ impl Span {
     #[must_use]
     pub fn new(from: usize, to: usize) -> Self {
         Self(u32::try_from(from).unwrap_or(u32::MAX), u32::try_from(to).unwrap_or(u32::MAX))
+    }
+
+    fn from(begin: usize, length: usize) -> Self {
+        Self::new(begin, begin + length)
     }
 
     fn of(self, text: &[u8]) -> &[u8] {
@@ -156,18 +163,51 @@ impl Fields {
         self.len() == 0
     }
 
-    /// Begins anew with a head's text; the memory stays.
-    pub(super) fn take_text(&mut self, text: &[u8]) {
-        self.lines.clear();
-        self.map.clear();
-        self.connection = ConnectionOptions::default();
-        self.text.clear();
-        self.text.extend_from_slice(text);
+    /// Begins anew with the fields of a head that `bytes` begin with, its field lines from `begin` on; the memory stays. Says how long
+    /// the head is; None where its end is not there yet.
+    ///
+    /// # Errors
+    /// See [`lines::read`].
+    pub(super) fn read(&mut self, bytes: &[u8], begin: usize, most: usize) -> Result<Option<usize>, BadHead> {
+        let usual = bytes.get(..USUAL).unwrap_or(bytes);
+        match self.read_whole(usual, begin, most)? {
+            None if usual.len() < bytes.len() => self.read_whole(bytes, begin, most),
+            read => Ok(read),
+        }
+    }
+
+    fn read_whole(&mut self, bytes: &[u8], begin: usize, most: usize) -> Result<Option<usize>, BadHead> {
+        self.clear();
+        let Self { text, lines, connection, .. } = self;
+        text.extend_from_slice(bytes);
+        let end = lines::read(text, begin, most, |name, value, place| {
+            let known = known(name);
+            if known == Known::Connection {
+                connection.add(value);
+            }
+            let (name, value) = (Span::from(place.name, name.len()), Span::from(place.value, value.len()));
+            lines.push(Line { name, value, known, verbatim: place.verbatim });
+        })?;
+        if let Some(end) = end {
+            text.truncate(end);
+        }
+        Ok(end)
+    }
+
+    /// Memory of a head that is worth keeping for the next one, bytes.
+    pub(super) const USUAL: usize = 10 << 10;
+
+    /// Memory that it has, bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.text.capacity() + (self.lines.capacity() + self.map.capacity()) * size_of::<Line>()
     }
 
     /// Begins anew with nothing; the memory stays.
     pub(super) fn clear(&mut self) {
-        self.take_text(&[]);
+        self.text.clear();
+        self.lines.clear();
+        self.map.clear();
+        self.connection = ConnectionOptions::default();
     }
 
     /// Adds a field, as a line of HTTP/1.1. Its name is lower-case.
@@ -176,36 +216,24 @@ impl Fields {
         for part in [name, b": ", value, LINE_END] {
             self.text.extend_from_slice(part);
         }
-        let behind = from + name.len() + 2;
-        self.lines.push(Line {
-            name: Span::new(from, from + name.len()),
-            value: Span::new(behind, behind + value.len()),
-            known,
-            verbatim: true,
-        });
+        self.push_last(from, known, name.len(), value.len());
     }
 
-    /// A field of the text, its name made lower-case.
-    pub(super) fn push_line(&mut self, name: Span, value: Span) {
-        let (from, to) = (name.0 as usize, name.1 as usize);
-        if let Some(name) = self.text.get_mut(from..to) {
-            name.make_ascii_lowercase();
-        }
-        let known = known(name.of(&self.text));
-        if known == Known::Connection {
-            self.connection.add(value.of(&self.text));
-        }
-        let (begin, end) = (value.0 as usize, value.1 as usize);
-        let verbatim = begin == to + 2
-            && self.text.get(to..begin) == Some(b": ")
-            && self.text.get(end..end + LINE_END.len()) == Some(LINE_END);
-        self.lines.push(Line { name, value, known, verbatim });
+    /// The same, of which the line is there as it would be written.
+    pub(super) fn push_line(&mut self, known: Known, line: &[u8], name: usize, value: usize) {
+        let from = self.text.len();
+        self.text.extend_from_slice(line);
+        self.push_last(from, known, name, value);
+    }
+
+    fn push_last(&mut self, from: usize, known: Known, name: usize, value: usize) {
+        let (name, value) = (Span::from(from, name), Span::from(from + name + 2, value));
+        self.lines.push(Line { name, value, known, verbatim: true });
     }
 }
 
-/// Memory of a head that is kept for the next one, bytes, and fields.
-const KEPT: usize = 8 << 10;
-const KEPT_LINES: usize = 128;
+/// A head is seldom longer: so many bytes are looked through first, and the body behind it is not copied with it.
+const USUAL: usize = 4 << 10;
 /// What ends a line of a head.
 const LINE_END: &[u8] = b"\r\n";
 
@@ -287,9 +315,9 @@ impl RequestHead {
         self.query = None;
     }
 
-    /// Whether its memory is worth keeping for another.
-    pub(super) fn fits_another(&self) -> bool {
-        self.fields.text.capacity() + self.target.capacity() <= KEPT && self.fields.lines.capacity() <= KEPT_LINES
+    /// Memory of its target, bytes.
+    pub(super) fn target_capacity(&self) -> usize {
+        self.target.capacity()
     }
 
     /// Sets `:authority`. None where it has a character that no URI has.
@@ -327,13 +355,9 @@ impl RequestHead {
 
     /// Finds the parts of a target (RFC 9112 section 3.2). None where it is in no form of those that a server may be sent, or has a
     /// character that no URI has.
-    pub(super) fn read_target(&mut self, target: &str) -> Option<()> {
-        let bytes = target.as_bytes();
-        if !is_uri_text(bytes) {
-            return None;
-        }
+    pub(super) fn read_target(&mut self, bytes: &[u8]) -> Option<()> {
         self.target.clear();
-        self.target.push_str(target);
+        self.put_target(bytes)?;
         self.authority = None;
         self.query = None;
         let end = bytes.len();
@@ -359,7 +383,7 @@ impl RequestHead {
 }
 
 /// Whether every character may stand in a URI's text, fragment and brackets of quoting aside (RFC 3986 appendix C).
-fn is_uri_text(text: &[u8]) -> bool {
+pub(super) fn is_uri_text(text: &[u8]) -> bool {
     text.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'<' | b'>'))
 }
 
@@ -389,7 +413,7 @@ mod tests {
 
     fn target(method: Method, text: &str) -> Option<(Option<String>, String, Option<String>)> {
         let mut head = RequestHead { method, ..RequestHead::default() };
-        head.read_target(text)?;
+        head.read_target(text.as_bytes())?;
         Some((head.authority().map(Into::into), head.path().into(), head.query().map(Into::into)))
     }
 

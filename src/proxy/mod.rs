@@ -38,6 +38,7 @@ pub mod route;
 pub mod sending;
 pub mod server;
 pub mod socket;
+pub mod spare_heads;
 pub mod stream;
 pub mod tls;
 pub mod trail;

@@ -57,7 +57,7 @@ pub fn respond(reject: Reject, manner: Manner, exchange: Watched) -> Answer {
         headers.insert(header::ALLOW, allow);
     }
     Answer {
-        head: ResponseHead { status, fields: headers.into() },
+        head: Box::new(ResponseHead { status, fields: headers.into() }),
         body: ResponseBody::full(exchange, body),
         is_ours: true,
     }

@@ -2,7 +2,7 @@
 //!
 //! Called by `forward` as often as a request is sent. What is attached is asked of the worker's present view each time.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
@@ -41,7 +41,7 @@ use super::{
 /// What came of one sending.
 pub(super) enum Sent {
     /// The head of an answer.
-    Answered(ResponseHead, Source),
+    Answered(Box<ResponseHead>, Source),
     /// Nothing of it left.
     Unsent,
     /// There was nothing to attach any more, or nothing that was not refused: nothing left.
@@ -110,6 +110,7 @@ impl Forwarding<'_> {
             framing,
             is_head: self.head.method == Method::HEAD,
             upgrade: handshake.is_some(),
+            answer: exchange.worker.answer_heads().take(),
         };
         let informational = |said: &ResponseHead| match (said.status, &gate) {
             (StatusCode::CONTINUE, Some(gate)) => gate.open(),
@@ -120,7 +121,8 @@ impl Forwarding<'_> {
             _ => {}
         };
         let link = lease.link().ok_or(Reject::UpstreamProtocolError)?;
-        match exchange.within(lease.send_h1(request, informational)).await? {
+        let answered = exchange.within(pin!(lease.send_h1(request, informational))).await?;
+        match answered {
             Ok(head) => match handshake {
                 Some(handshake) => handshake.end(head, link),
                 None => Ok(Sent::Answered(head, Source::H1(link))),
@@ -166,11 +168,12 @@ impl Forwarding<'_> {
             *request.method_mut() = Method::CONNECT;
             request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
         }
-        match exchange.within(lease.send_h2(request)).await? {
+        let answered = exchange.within(pin!(lease.send_h2(request))).await?;
+        match answered {
             Ok(mut response) if self.plan.websocket && response.status() == StatusCode::OK => {
                 let stream = hyper::upgrade::on(&mut response);
                 let Ok(stream) = exchange.within(stream).await? else { return Err(Reject::UpstreamProtocolError) };
-                let mut head = ResponseHead::from(response.into_parts().0);
+                let mut head = Box::new(ResponseHead::from(response.into_parts().0));
                 if self.head.version != Version::HTTP_2 {
                     head.status = StatusCode::SWITCHING_PROTOCOLS;
                 }
@@ -178,7 +181,7 @@ impl Forwarding<'_> {
             }
             Ok(response) => {
                 let (parts, incoming) = response.into_parts();
-                let head = ResponseHead::from(parts);
+                let head = Box::new(ResponseHead::from(parts));
                 let survey = ResponseSurvey::of(&head.fields);
                 if !framing::response_is_sound(survey.transfer_encoding, survey.content_length) {
                     return Err(Reject::UpstreamProtocolError);
@@ -278,7 +281,7 @@ impl Handshake {
         Self { ours: Some(websocket::accept(key.as_bytes())) }
     }
 
-    fn end(self, mut head: ResponseHead, link: Rc<Link>) -> Result<Sent, Reject> {
+    fn end(self, mut head: Box<ResponseHead>, link: Rc<Link>) -> Result<Sent, Reject> {
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             // To a caller that speaks HTTP/2 any success would say that the stream is a WebSocket now.
             let misleads = self.ours.is_some() && head.status.is_success();

@@ -3,7 +3,7 @@
 //! Used by `forward`. The decision itself is the pure `rotation::ladder`; here it meets a request, its worker, and the offer that is in
 //! force now. Nothing here runs for a request whose first answer is no 401, but for choosing a value.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use http::StatusCode;
 
@@ -165,7 +165,7 @@ impl Trail {
                     let since = *waited_since.get_or_insert_with(|| worker.now());
                     let left = READ_PATIENCE.saturating_sub(worker.now().since(since));
                     drop(view);
-                    if left.is_zero() || exchange.within(tokio::time::timeout(left, changed)).await?.is_err() {
+                    if left.is_zero() || exchange.within(pin!(tokio::time::timeout(left, changed))).await?.is_err() {
                         refused.stop_waiting();
                     }
                 }
@@ -236,7 +236,7 @@ async fn wait(exchange: &Exchange, waiting: &mut Waiting, change: impl Future<Ou
         None => waiting.insert((exchange.worker.wait_for_token()?, now)),
     };
     let left = TOKEN_PATIENCE.saturating_sub(now.since(*since));
-    if left.is_zero() || exchange.within(tokio::time::timeout(left, change)).await?.is_err() {
+    if left.is_zero() || exchange.within(pin!(tokio::time::timeout(left, change))).await?.is_err() {
         return Err(Reject::CredentialUnavailable);
     }
     Ok(())

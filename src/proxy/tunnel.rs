@@ -135,7 +135,7 @@ impl End {
 #[derive(Debug)]
 pub struct Tunnel {
     /// What the caller is answered with before it begins.
-    pub head: ResponseHead,
+    pub head: Box<ResponseHead>,
     /// The exchange it belongs to.
     pub exchange: Watched,
     upstream: End,
@@ -165,7 +165,7 @@ enum Direction {
 impl Tunnel {
     /// A tunnel to an upstream.
     #[must_use]
-    pub const fn new(head: ResponseHead, exchange: Watched, upstream: End, lease: Lease) -> Self {
+    pub const fn new(head: Box<ResponseHead>, exchange: Watched, upstream: End, lease: Lease) -> Self {
         Self { head, exchange, upstream, lease }
     }
 

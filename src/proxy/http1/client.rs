@@ -44,13 +44,15 @@ pub struct Outbound {
     pub is_head: bool,
     /// A 101 is asked for: with it the connection becomes what was asked for.
     pub upgrade: bool,
+    /// Where the head of the answer goes.
+    pub answer: Box<ResponseHead>,
 }
 
 /// The head of an answer, and whether the connection may serve again after it.
 #[derive(Debug)]
 pub struct Answered {
     /// The head.
-    pub head: ResponseHead,
+    pub head: Box<ResponseHead>,
     /// Whether the upstream keeps the connection.
     pub keeps: bool,
     /// The memory that the request's head was written in, where the request is sent already.
@@ -97,11 +99,11 @@ pub async fn exchange(
     request: Outbound,
     informational: impl Fn(&ResponseHead),
 ) -> Result<Answered, NoAnswer> {
-    let Outbound { head, body, framing, is_head, upgrade } = request;
+    let Outbound { head, body, framing, is_head, upgrade, answer } = request;
     let before = link.bytes_read();
     let mut sending = Some(Sending::new(Rc::clone(link), head, body, framing));
     let mut memory = Vec::new();
-    let mut reading = Reading { end: HeadEnd::default(), head: ResponseHead::default(), informational: 0, upgrade };
+    let mut reading = Reading { end: HeadEnd::default(), head: answer, informational: 0, upgrade };
     let line = poll_fn(|cx| {
         if let Some(active) = &mut sending {
             match active.poll(cx) {
@@ -150,7 +152,7 @@ fn send_rest(link: Rc<Link>, mut rest: Sending) {
 
 struct Reading {
     end: HeadEnd,
-    head: ResponseHead,
+    head: Box<ResponseHead>,
     informational: usize,
     upgrade: bool,
 }

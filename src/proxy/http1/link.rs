@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     chunked::{Decoder, Step},
+    lines,
     pipe::Pipe,
 };
 use crate::proxy::{io_watch::IoWatch, stream::Stream};
@@ -33,6 +34,8 @@ const LARGE: u64 = 8 << 10;
 const PIPED: u64 = 32 << 10;
 /// Memory for bytes read ahead that is kept for the next ones.
 const KEPT: usize = 8 << 10;
+/// Trailers of a body.
+const MAX_TRAILERS: usize = 64;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 thread_local! {
@@ -209,6 +212,11 @@ impl Link {
 
     /// Whether anything happens on a connection that should be silent: its end, or bytes that nobody asked for. Pending = silent.
     pub fn poll_disturbed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Of a plain one the kernel's word is enough; under TLS something may have been read and not taken.
+        let is_plain = self.is_plain();
+        if is_plain && self.stream.borrow().poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
         Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buf).map(|_ended_or_read| ())
@@ -428,13 +436,15 @@ fn read_trailers(section: &[u8]) -> Result<HeaderMap, BadBody> {
     if section.len() <= 2 {
         return Ok(fields);
     }
-    let mut room = [httparse::EMPTY_HEADER; 64];
-    let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(section, &mut room) else {
+    let mut sound = true;
+    let end = lines::read(&mut section.to_vec(), 0, MAX_TRAILERS, |name, value, _| {
+        match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            (Ok(name), Ok(value)) => drop(fields.append(name, value)),
+            _ => sound = false,
+        }
+    });
+    if !sound || end != Ok(Some(section.len())) {
         return Err(BadBody::Framing);
-    };
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_why| BadBody::Framing)?;
-        fields.append(name, HeaderValue::from_bytes(line.value).map_err(|_why| BadBody::Framing)?);
     }
     Ok(fields)
 }

@@ -51,7 +51,7 @@ impl Output {
     }
 
     /// Adds a frame of a body. Only where there is room.
-    pub fn put(&mut self, data: Bytes, chunked: bool) {
+    pub fn put(&mut self, data: &Bytes, chunked: bool) {
         if data.is_empty() {
             return;
         }
@@ -59,9 +59,9 @@ impl Output {
             write::chunk_head(&mut self.head, data.len());
         }
         if data.len() <= COPY {
-            self.head.extend_from_slice(&data);
+            self.head.extend_from_slice(data);
         } else {
-            self.frame = data;
+            self.frame = data.clone();
         }
         if chunked {
             self.end().extend_from_slice(write::CHUNK_END);
@@ -172,7 +172,7 @@ mod tests {
                 expected.extend_from_slice(format!("{length:x}\r\n").as_bytes());
                 expected.extend_from_slice(&data);
                 expected.extend_from_slice(b"\r\n");
-                output.put(data.into(), true);
+                output.put(&data.into(), true);
             }
             output.end_chunks(None);
             expected.extend_from_slice(b"0\r\n\r\n");

@@ -1,16 +1,16 @@
 //! Heads out of bytes (RFC 9112 sections 2 to 6): strict, since what two servers read in two ways is how requests are smuggled.
 //!
-//! The grammar is httparse's. Refused on top of it: line ends other than CRLF, names of any other case of doubt being left to
-//! `headers::framing`. A head is parsed once, when its end is there; until then only the search for that end goes on.
+//! Its first line is read here and its fields by `lines`; what doubt names and values leave is `headers::framing`'s. A head is parsed
+//! once, when its end is there; until then only the search for that end goes on.
 
-use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use http::{Method, StatusCode, Version};
 
-use crate::proxy::head::{Fields, RequestHead, ResponseHead, Span};
-
-/// Fields that are parsed without allocating.
-const FEW_FIELDS: usize = 256;
+use crate::proxy::{
+    head::{RequestHead, ResponseHead, is_uri_text},
+    headers::grammar::{text_length, token_length},
+};
 
 /// Why a head was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -91,38 +91,45 @@ const HEAD_END: &[u8] = b"\r\n\r\n";
 /// # Errors
 /// See [`BadHead`]. `fields` is the most it may have.
 pub fn request(bytes: &[u8], fields: usize, into: &mut RequestHead) -> Result<Option<usize>, BadHead> {
-    with_room(bytes, fields, |room| {
-        let mut parsed = httparse::Request::new(&mut []);
-        let done = parsed.parse_with_uninit_headers(bytes, room).map_err(|error| match refuse(error) {
-            BadHead::Version if !names_a_version(bytes) => BadHead::Malformed,
-            bad => bad,
-        })?;
-        let httparse::Status::Complete(length) = done else { return Ok(None) };
-        let text = bytes.get(..length).unwrap_or_default();
-        into.method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
-            .map_err(|_not_a_token| BadHead::Malformed)?;
-        into.version = version(parsed.version);
-        // One space and no more is what httparse takes on both sides of the target.
-        into.read_target(parsed.path.unwrap_or_default()).ok_or(BadHead::Malformed)?;
-        take_fields(text, parsed.headers, &mut into.fields)?;
-        Ok(Some(length))
-    })
+    let (method, behind) = bytes.split_at_checked(token_length(bytes)).unwrap_or_default();
+    let target = match behind {
+        [b' ', target @ ..] => target,
+        [] => return Ok(None),
+        _ => return Err(BadHead::Malformed),
+    };
+    let Some(length) = memchr::memchr(b' ', target) else {
+        return if is_uri_text(target) { Ok(None) } else { Err(BadHead::Malformed) };
+    };
+    let (target, behind) = target.split_at_checked(length).unwrap_or_default();
+    into.method = Method::from_bytes(method).map_err(|_not_a_token| BadHead::Malformed)?;
+    // One space and no more stands on both sides of the target.
+    into.read_target(target).ok_or(BadHead::Malformed)?;
+    let version = behind.get(1..).unwrap_or_default();
+    into.version = match version.get(..VERSION_LINE) {
+        Some(b"HTTP/1.1\r\n") => Version::HTTP_11,
+        Some(b"HTTP/1.0\r\n") => Version::HTTP_10,
+        Some(other) => return Err(refuse_version(other)),
+        None if b"HTTP/".starts_with(version) || version.starts_with(b"HTTP/") => return Ok(None),
+        None => return Err(BadHead::Malformed),
+    };
+    let begin = method.len() + 1 + target.len() + 1 + VERSION_LINE;
+    into.fields.read(bytes, begin, fields)
 }
 
-/// Takes the fields over; every line must end with CRLF, where httparse would take a bare LF.
-fn take_fields(text: &[u8], headers: &[httparse::Header<'_>], into: &mut Fields) -> Result<(), BadHead> {
-    if !text.ends_with(HEAD_END) {
-        return Err(BadHead::Malformed);
-    }
-    into.take_text(text);
-    for header in headers {
-        let (name, value) = (offset(text, header.name.as_bytes()), offset(text, header.value));
-        if !text.get(..name).unwrap_or_default().ends_with(LINE_END) {
-            return Err(BadHead::Malformed);
+/// The length of a version with its line end.
+const VERSION_LINE: usize = "HTTP/1.1\r\n".len();
+
+/// What is no version of ours with its line end.
+fn refuse_version(line: &[u8]) -> BadHead {
+    match line {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', ..] => BadHead::Malformed,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r', _]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            BadHead::Version
         }
-        into.push_line(Span::new(name, name + header.name.len()), Span::new(value, value + header.value.len()));
+        _ => BadHead::Malformed,
     }
-    Ok(())
 }
 
 /// What an answer's first line says beside the status.
@@ -137,56 +144,31 @@ pub struct StatusLine {
 /// # Errors
 /// See [`BadHead`].
 pub fn response(bytes: &[u8], fields: usize, into: &mut ResponseHead) -> Result<Option<(usize, StatusLine)>, BadHead> {
-    with_room(bytes, fields, |room| {
-        let mut parsed = httparse::Response::new(&mut []);
-        let done = httparse::ParserConfig::default()
-            .parse_response_with_uninit_headers(&mut parsed, bytes, room)
-            .map_err(refuse)?;
-        let httparse::Status::Complete(length) = done else { return Ok(None) };
-        into.status = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_range| BadHead::Malformed)?;
-        take_fields(bytes.get(..length).unwrap_or_default(), parsed.headers, &mut into.fields)?;
-        Ok(Some((length, StatusLine { old: parsed.version == Some(0) })))
-    })
-}
-
-fn with_room<'b, T>(
-    _of: &'b [u8],
-    fields: usize,
-    parse: impl FnOnce(&mut [MaybeUninit<httparse::Header<'b>>]) -> Result<T, BadHead>,
-) -> Result<T, BadHead> {
-    let mut few = [const { MaybeUninit::uninit() }; FEW_FIELDS];
-    match few.get_mut(..fields) {
-        Some(room) => parse(room),
-        None => parse(&mut vec![MaybeUninit::uninit(); fields]),
+    let old = match bytes {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', ..] => *minor == b'0',
+        _ if b"HTTP/1.1 ".starts_with(bytes) || b"HTTP/1.0 ".starts_with(bytes) => return Ok(None),
+        _ if bytes.starts_with(b"HTTP/") => return Err(BadHead::Version),
+        _ => return Err(BadHead::Malformed),
+    };
+    let status = bytes.get(STATUS).unwrap_or_default();
+    if status.len() < STATUS.len() {
+        return if status.iter().all(u8::is_ascii_digit) { Ok(None) } else { Err(BadHead::Malformed) };
     }
-}
-
-const fn refuse(error: httparse::Error) -> BadHead {
-    match error {
-        httparse::Error::TooManyHeaders => BadHead::TooLarge,
-        httparse::Error::Version => BadHead::Version,
-        _ => BadHead::Malformed,
+    into.status = StatusCode::from_bytes(status).map_err(|_range| BadHead::Malformed)?;
+    let reason = bytes.get(STATUS.end..).unwrap_or_default();
+    // The space before it may be missing with it.
+    let length = if reason.first() == Some(&b' ') { text_length(reason) } else { 0 };
+    match reason.get(length..).unwrap_or_default() {
+        [b'\r', b'\n', ..] => {}
+        [] | [b'\r'] => return Ok(None),
+        _ => return Err(BadHead::Malformed),
     }
+    let length = into.fields.read(bytes, STATUS.end + length + LINE_END.len(), fields)?;
+    Ok(length.map(|length| (length, StatusLine { old })))
 }
 
-/// Whether a request line ends with a version of HTTP, whichever that is. What ends with anything else is no request line.
-fn names_a_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ');
-    let third = words.nth(2).unwrap_or_default();
-    let version = third.strip_prefix(b"HTTP/").unwrap_or_default();
-    words.next().is_none()
-        && matches!(version, [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
-}
-
-const fn version(minor: Option<u8>) -> Version {
-    if matches!(minor, Some(0)) { Version::HTTP_10 } else { Version::HTTP_11 }
-}
-
-/// Where a part of `bytes` begins in it. An empty part may point anywhere: it is as good at the beginning.
-fn offset(bytes: &[u8], part: &[u8]) -> usize {
-    if part.is_empty() { 0 } else { part.as_ptr() as usize - bytes.as_ptr() as usize }
-}
+/// Where the status stands in an answer's first line.
+const STATUS: Range<usize> = 9..12;
 
 #[cfg(test)]
 mod tests {
@@ -268,7 +250,92 @@ mod tests {
         assert_eq!(read(&mut HeadEnd::default(), &[b'a'; 101], 100), Err(BadHead::TooLarge));
     }
 
+    /// The first line's parts, and the fields.
+    type Read = (String, Vec<(Vec<u8>, Vec<u8>)>);
+
+    /// A head as httparse reads it, and what is refused on top of that: line ends other than CRLF.
+    fn as_httparse(bytes: &[u8]) -> Option<Read> {
+        let mut room = [httparse::EMPTY_HEADER; 10];
+        let (first, length) = if bytes.starts_with(b"HTTP") {
+            let mut parsed = httparse::Response::new(&mut room);
+            let httparse::Status::Complete(length) = parsed.parse(bytes).ok()? else { return None };
+            (format!("{:?} {:?}", parsed.version?, parsed.code.filter(|code| *code >= 100)?), length)
+        } else {
+            let mut parsed = httparse::Request::new(&mut room);
+            let httparse::Status::Complete(length) = parsed.parse(bytes).ok()? else { return None };
+            let mut head = RequestHead::default();
+            head.method = parsed.method?.parse().ok()?;
+            head.read_target(parsed.path?.as_bytes())?;
+            (format!("{:?} {}", parsed.version?, first_line(&head)), length)
+        };
+        let head = &bytes[..length];
+        let bare = head.iter().enumerate().any(|(at, byte)| *byte == b'\n' && !head[..at].ends_with(b"\r"));
+        let fields = room.iter().take_while(|field| !field.name.is_empty());
+        (!bare).then(|| (first, fields.map(|f| (f.name.to_ascii_lowercase().into_bytes(), f.value.to_vec())).collect()))
+    }
+
+    fn first_line(head: &RequestHead) -> String {
+        format!("{} {:?} {} {:?}", head.method, head.authority(), head.path(), head.query())
+    }
+
+    fn as_ours(bytes: &[u8]) -> Option<Read> {
+        let (first, fields) = if bytes.starts_with(b"HTTP") {
+            let mut head = ResponseHead::default();
+            let (_, line) = response(bytes, 10, &mut head).ok()??;
+            (format!("{} {}", u8::from(!line.old), head.status.as_u16()), head.fields)
+        } else {
+            let mut head = RequestHead::default();
+            request(bytes, 10, &mut head).ok()??;
+            (format!("{} {}", u8::from(head.version == Version::HTTP_11), first_line(&head)), head.fields)
+        };
+        Some((first, fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()))
+    }
+
+    /// Pieces that heads are made of, good and bad ones.
+    const PIECES: [&[u8]; 28] = [
+        b"GET",
+        b"/x?y",
+        b" ",
+        b" ",
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"HTTP/1.2",
+        b"\r\n",
+        b"\r\n",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b":",
+        b":",
+        b": ",
+        b"Host",
+        b"a",
+        b"B-c",
+        b"\t",
+        b"200",
+        b"099",
+        b"OK",
+        b"\xe9",
+        b"\x7f",
+        b"\0",
+        b"/",
+        b"{",
+        b"12345678",
+    ];
+
     proptest! {
+        #[test]
+        fn what_is_read_is_what_httparse_reads(
+            of_answers in any::<bool>(),
+            pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24),
+            whole in 0..4,
+        ) {
+            let line: &[u8] = if of_answers { b"HTTP/1.1 200 OK\r\n" } else { b"POST /score HTTP/1.1\r\n" };
+            let line = if whole > 0 { line } else if of_answers { b"HTTP" } else { b"GET " };
+            let text = [line, &pieces.concat(), if whole > 1 { b"\r\n\r\n" } else { b"" }].concat();
+            prop_assert_eq!(as_ours(&text), as_httparse(&text), "{:?}", String::from_utf8_lossy(&text));
+        }
+
         #[test]
         fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&bytes);

@@ -218,7 +218,8 @@ impl Busy<'_> {
             Outcome::Tunnel(tunnel) => return Err(self.join(head, *tunnel).await),
         };
         let (goes_on, chunked) = self.write_head(head, &answer);
-        let mut body = answer.body;
+        let Answer { head: written, mut body, .. } = answer;
+        self.worker.answer_heads().put_back(written);
         self.ended = None;
         let sent = poll_fn(|cx| self.send_body(&mut body, chunked, cx)).await;
         drop(body);
@@ -340,7 +341,7 @@ impl Busy<'_> {
             None => None,
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
-                    self.output.put(data, chunked);
+                    self.output.put(&data, chunked);
                     return None;
                 }
                 Err(frame) => frame.into_trailers().ok(),

@@ -131,10 +131,10 @@ impl Sending {
         if self.framing != Framing::Chunked {
             self.took(data.len())?;
         }
+        self.output.put(&data, self.framing == Framing::Chunked);
         if self.untouched {
-            self.first = Some(data.clone());
+            self.first = Some(data);
         }
-        self.output.put(data, self.framing == Framing::Chunked);
         Ok(())
     }
 

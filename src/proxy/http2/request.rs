@@ -61,7 +61,7 @@ impl<'a> HeadReader<'a> {
 
     /// Takes a field.
     pub fn field(&mut self, field: Field<'_>) {
-        let Field { name, value, sound } = field;
+        let Field { name, value, sound, line } = field;
         // One that is too large is kept: whoever judges the head sees that it is.
         if self.size > self.most {
             return;
@@ -71,7 +71,7 @@ impl<'a> HeadReader<'a> {
             sound && !self.fields && self.pseudo(name, value).is_some()
         } else {
             self.fields = true;
-            sound && self.regular(name, value).is_some()
+            sound && self.regular(name, value, line).is_some()
         };
         self.malformed |= !taken;
     }
@@ -103,7 +103,7 @@ impl<'a> HeadReader<'a> {
         Some(())
     }
 
-    fn regular(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
+    fn regular(&mut self, name: &[u8], value: &[u8], line: &[u8]) -> Option<()> {
         let known = known(name);
         match known {
             _ if is_of_connection(known) => return None,
@@ -114,7 +114,11 @@ impl<'a> HeadReader<'a> {
             }
             _ => {}
         }
-        self.head.fields.push(known, name, value);
+        if line.is_empty() {
+            self.head.fields.push(known, name, value);
+        } else {
+            self.head.fields.push_line(known, line, name.len(), value.len());
+        }
         Some(())
     }
 
@@ -161,7 +165,7 @@ pub struct TrailerReader {
 impl TrailerReader {
     /// Takes a field; those beyond `most` bytes are as good as malformed.
     pub fn field(&mut self, field: Field<'_>, most: usize) {
-        let Field { name, value, sound } = field;
+        let Field { name, value, sound, .. } = field;
         self.size = self.size.saturating_add(name.len() + value.len() + OVERHEAD);
         self.malformed |= !sound || self.size > most;
         if self.malformed {
@@ -194,7 +198,12 @@ mod tests {
         let mut head = RequestHead::default();
         let mut reader = HeadReader::new(&mut head, 1000);
         for (name, value) in fields {
-            reader.field(Field { name: name.as_bytes(), value: value.as_bytes(), sound: !value.contains('\n') });
+            reader.field(Field {
+                name: name.as_bytes(),
+                value: value.as_bytes(),
+                sound: !value.contains('\n'),
+                line: b"",
+            });
         }
         let length = reader.end(tunnels)?;
         Ok((head, length))
@@ -293,7 +302,7 @@ mod tests {
         let read = |fields: Pairs<'_>| {
             let mut reader = TrailerReader::default();
             for (name, value) in fields {
-                reader.field(Field { name: name.as_bytes(), value: value.as_bytes(), sound: true }, 200);
+                reader.field(Field { name: name.as_bytes(), value: value.as_bytes(), sound: true, line: b"" }, 200);
             }
             reader.end().map(|trailers| trailers.len())
         };

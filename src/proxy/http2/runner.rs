@@ -1,5 +1,5 @@
-//! Tasks that serve one stream after the other. Made anew for each, a task and its state of 7.5 KB cost 1,600 of a request's 31,000 instructions
-//! (benches/README.md); one that has just served is still in the caches.
+//! Tasks that serve one stream after the other. Made anew for each, a task and its state, then 7.5 KB, cost 1,600 of a request's 31,000
+//! instructions (benches/README.md); one that has just served is still in the caches.
 
 use std::{
     cell::RefCell,
@@ -12,7 +12,7 @@ use std::{
 use super::{serving::serve, session::Session, stream::Stream};
 use crate::proxy::{connection::Order, head::RequestHead, worker::Worker};
 
-/// Most tasks of a worker that wait for a stream, two megabytes; others end with theirs.
+/// Most tasks of a worker that wait for a stream, 700 KiB; others end with theirs.
 const RESTING: usize = 256;
 
 /// A worker's tasks that wait for a stream; the one that has served last is the next.

@@ -49,7 +49,7 @@ pub(super) async fn serve(begun: Begun) {
         }
         Outcome::Tunnel(tunnel) => join(&session, &stream, *tunnel).await,
     }
-    session.put_head_back(head);
+    session.worker.request_heads().put_back(head);
 }
 
 /// What the upstream said before its answer.
@@ -73,7 +73,8 @@ async fn answer_with(session: &Session, stream: &Rc<Stream>, method: &Method, an
             block.length(length);
         }
     });
-    let mut body = answer.body;
+    let Answer { head, mut body, .. } = answer;
+    session.worker.answer_heads().put_back(head);
     if ends {
         return Ok(());
     }

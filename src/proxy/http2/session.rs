@@ -19,7 +19,7 @@ use super::{
     hpack::{self, BlockWriter},
     stream::{Stream, WasReset},
 };
-use crate::proxy::{connection::Connection, head::RequestHead, headers::outgoing::FieldSink, worker::Worker};
+use crate::proxy::{connection::Connection, headers::outgoing::FieldSink, worker::Worker};
 
 /// What a caller may send ahead on a stream, bytes, and how much more once its body is being taken. The connection's window has room
 /// for that on every stream: one of 1 MiB was shut by four bodies that nobody took (benches/README.md).
@@ -33,9 +33,8 @@ const FULL: usize = 64 << 10;
 const TURN: usize = 2 * LARGEST;
 /// Streams that ended, of which it is known how.
 const REMEMBERED: usize = 256;
-/// Memory that is kept for what is written, bytes; and heads for the next requests.
+/// Memory that is kept for what is written, bytes.
 const KEPT: usize = 16 << 10;
-const KEPT_HEADS: usize = 32;
 
 /// A connection, as its tasks see it.
 #[derive(Debug)]
@@ -70,8 +69,6 @@ pub(super) struct State {
     /// Streams that ended, and those of them that we reset.
     ended: Ring,
     reset: Ring,
-    #[allow(clippy::vec_box, reason = "a head moves from task to task as a pointer")]
-    heads: Vec<Box<RequestHead>>,
 }
 
 impl Session {
@@ -90,7 +87,6 @@ impl Session {
             sent: 0,
             ended: Ring::default(),
             reset: Ring::default(),
-            heads: Vec::new(),
         };
         Rc::new(Self {
             worker: Rc::clone(worker),
@@ -257,19 +253,6 @@ impl Session {
         }
     }
 
-    /// A head for the next request.
-    pub(super) fn head(&self) -> Box<RequestHead> {
-        self.state.borrow_mut().heads.pop().unwrap_or_default()
-    }
-
-    /// A head that is not needed any more.
-    pub(super) fn put_head_back(&self, head: Box<RequestHead>) {
-        let heads = &mut self.state.borrow_mut().heads;
-        if heads.len() < KEPT_HEADS && head.fits_another() {
-            heads.push(head);
-        }
-    }
-
     /// A stream's task has ended.
     pub(super) fn close(&self, stream: &Stream, otherwise: Reason) {
         let state = &mut *self.state.borrow_mut();
@@ -341,7 +324,6 @@ impl State {
         }
         self.streams.shrink_to_fit();
         self.waiting.shrink_to_fit();
-        self.heads = Vec::new();
     }
 
     /// Bytes of bodies were used, or thrown away. True: the caller is told that it may send more.

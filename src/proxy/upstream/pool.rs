@@ -586,7 +586,7 @@ impl Lease {
         &mut self,
         request: client::Outbound,
         informational: impl Fn(&ResponseHead),
-    ) -> Result<ResponseHead, NoAnswer> {
+    ) -> Result<Box<ResponseHead>, NoAnswer> {
         let Lent::H1(Some(h1)) = &mut self.connection else { return Err(NoAnswer::Unsent(None)) };
         let Answered { head, keeps, memory } = client::exchange(&h1.link, request, informational).await?;
         h1.keeps = keeps;

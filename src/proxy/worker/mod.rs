@@ -32,11 +32,13 @@ use super::{
     descriptors::Shortage,
     endpoint::{LocalEndpoint, Stale},
     exchange::{Exchange, Logged},
+    head::{RequestHead, ResponseHead},
     http2::runner::Runners,
     memory::Spare,
     reject::Reject,
     route::Action,
     server,
+    spare_heads::SpareHeads,
     upstream::pool::LocalBackend,
     view::View,
 };
@@ -146,6 +148,8 @@ pub struct Worker {
     changed: Rc<Notify>,
     draining: Cell<bool>,
     runners: Runners,
+    request_heads: SpareHeads<RequestHead>,
+    answer_heads: SpareHeads<ResponseHead>,
     /// When a client was last told to go for want of descriptors.
     made_room: Cell<Moment>,
     /// Memory that idle connections let go of.
@@ -222,6 +226,8 @@ impl Worker {
             changed: Rc::default(),
             draining: Cell::new(false),
             runners: Runners::default(),
+            request_heads: SpareHeads::default(),
+            answer_heads: SpareHeads::default(),
             made_room: Cell::default(),
             spare: Spare::default(),
             stirred: Notify::new(),
@@ -362,6 +368,16 @@ impl Worker {
     /// Tasks that wait for a stream of HTTP/2.
     pub const fn runners(&self) -> &Runners {
         &self.runners
+    }
+
+    /// Heads for requests of HTTP/2.
+    pub const fn request_heads(&self) -> &SpareHeads<RequestHead> {
+        &self.request_heads
+    }
+
+    /// Heads for answers of HTTP/1.1.
+    pub const fn answer_heads(&self) -> &SpareHeads<ResponseHead> {
+        &self.answer_heads
     }
 
     /// Callers' tokens that were found good.

@@ -75,6 +75,8 @@ impl Worker {
         }
         if self.spare.is_due(now) {
             self.runners.dismiss();
+            self.request_heads.clear();
+            self.answer_heads.clear();
             memory::give_back();
         }
         self.answer_drained();

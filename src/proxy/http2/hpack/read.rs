@@ -4,6 +4,7 @@ use super::{
     Broken, huffman,
     table::{STATIC, Said},
 };
+use crate::proxy::headers::grammar::{is_lower_token, is_value};
 
 /// Largest table that a peer may have us keep, bytes: what RFC 9113 section 6.5.2 begins with.
 const TABLE: usize = 4096;
@@ -17,6 +18,8 @@ pub struct Field<'a> {
     pub value: &'a [u8],
     /// Name and value are such as a field may have (RFC 9113 section 8.2.1); of a pseudo-header, the value.
     pub sound: bool,
+    /// The line that HTTP/1.1 would have, where that is at hand; else nothing.
+    pub line: &'a [u8],
 }
 
 /// Reads the field blocks of one connection, which must all be shown to it, in order.
@@ -71,11 +74,11 @@ impl Decoder {
     fn at(&self, index: usize) -> Result<Field<'_>, Broken> {
         let place = index.checked_sub(1).ok_or(Broken)?;
         if let Some((name, value)) = STATIC.get(place) {
-            return Ok(Field { name, value, sound: true });
+            return Ok(Field { name, value, sound: true, line: b"" });
         }
         let entry = self.said.get(place - STATIC.len()).ok_or(Broken)?;
         let (name, value) = entry.parts();
-        Ok(Field { name, value, sound: entry.sound })
+        Ok(Field { name, value, sound: entry.sound, line: &entry.line })
     }
 
     fn literal(
@@ -98,8 +101,8 @@ impl Decoder {
         };
         let value = string(rest, &mut self.value)?;
         let known = (1..=STATIC.len()).contains(&index);
-        let sound = is_value(value) && (known || name.first() == Some(&b':') || is_name(name));
-        each(Field { name, value, sound });
+        let sound = is_value(value) && (known || name.first() == Some(&b':') || is_lower_token(name));
+        each(Field { name, value, sound, line: b"" });
         if keeps {
             self.said.add(name, value, sound);
         }
@@ -139,23 +142,6 @@ fn string<'a, 'b: 'a>(rest: &mut &'b [u8], memory: &'a mut Vec<u8>) -> Result<&'
     }
     huffman::decode(text, memory)?;
     Ok(memory)
-}
-
-/// A token in lower case (RFC 9113 section 8.2.1).
-fn is_name(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name.iter().all(|byte| {
-            matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\''
-                | b'*' | b'+' | b'^' | b'`' | b'|' | b'~')
-        })
-}
-
-/// Neither control characters, nor blanks around it (RFC 9110 section 5.5, RFC 9113 section 8.2.1).
-fn is_value(value: &[u8]) -> bool {
-    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    !is_blank(value.first())
-        && !is_blank(value.last())
-        && value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
 }
 
 #[cfg(test)]

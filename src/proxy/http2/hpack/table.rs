@@ -67,14 +67,16 @@ pub(super) static STATIC: [(&[u8], &[u8]); 61] = [
     (b"www-authenticate", b""),
 ];
 
+/// What stands in its line beside name and value, bytes.
+const SIGNS: usize = 4;
 /// What an entry costs beside its name and value (RFC 7541 section 4.1).
 const OVERHEAD: usize = 32;
 
 /// A field that was said before.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Name, and value behind it.
-    text: Box<[u8]>,
+    /// The line that HTTP/1.1 would have: `name: value` and its end.
+    pub(super) line: Box<[u8]>,
     name: usize,
     /// Whether name and value are what a field may have; found out once.
     pub(super) sound: bool,
@@ -83,11 +85,12 @@ pub(super) struct Entry {
 impl Entry {
     /// Its name and value.
     pub(super) fn parts(&self) -> (&[u8], &[u8]) {
-        self.text.split_at_checked(self.name).unwrap_or_default()
+        let (name, rest) = self.line.split_at_checked(self.name).unwrap_or_default();
+        (name, rest.get(2..rest.len().saturating_sub(2)).unwrap_or_default())
     }
 
     const fn size(&self) -> usize {
-        self.text.len() + OVERHEAD
+        self.line.len() - SIGNS + OVERHEAD
     }
 }
 
@@ -123,7 +126,7 @@ impl Said {
         let size = name.len() + value.len() + OVERHEAD;
         self.make_room(size);
         if size <= self.most {
-            let entry = Entry { text: [name, value].concat().into(), name: name.len(), sound };
+            let entry = Entry { line: [name, b": ", value, b"\r\n"].concat().into(), name: name.len(), sound };
             self.size += entry.size();
             self.entries.push_front(entry);
         }

@@ -90,7 +90,7 @@ impl Input {
     }
 
     fn request(&mut self, id: u32, ends: bool, depends_on_itself: bool, block: &[u8]) -> Result<(), Reason> {
-        let mut head = self.session.head();
+        let mut head = self.session.worker.request_heads().take();
         let mut reader = HeadReader::new(&mut head, self.head);
         self.decoder.read(block, |field| reader.field(field)).map_err(broken)?;
         let read = reader.end(self.tunnels);
