@@ -194,12 +194,9 @@ impl Fields {
         Ok(end)
     }
 
-    /// Memory of a head that is worth keeping for the next one, bytes.
-    pub(super) const USUAL: usize = 10 << 10;
-
-    /// Memory that it has, bytes.
-    pub(super) fn capacity(&self) -> usize {
-        self.text.capacity() + (self.lines.capacity() + self.map.capacity()) * size_of::<Line>()
+    /// Whether its memory is worth keeping for another: little, and no map of hyper's.
+    pub(super) fn fit_another(&self) -> bool {
+        self.map.capacity() == 0 && self.text.capacity() + self.lines.capacity() * size_of::<Line>() <= KEPT
     }
 
     /// Begins anew with nothing; the memory stays.
@@ -232,6 +229,8 @@ impl Fields {
     }
 }
 
+/// Memory of a head that is worth keeping for the next one, bytes.
+const KEPT: usize = 10 << 10;
 /// A head is seldom longer: so many bytes are looked through first, and the body behind it is not copied with it.
 const USUAL: usize = 4 << 10;
 /// What ends a line of a head.
@@ -305,6 +304,7 @@ impl RequestHead {
 
     /// Begins anew with nothing; the memory stays.
     pub(super) fn begin(&mut self, version: Version) {
+        self.method = Method::GET;
         self.version = version;
         self.extended_connect = false;
         self.too_large = false;
@@ -315,9 +315,9 @@ impl RequestHead {
         self.query = None;
     }
 
-    /// Memory of its target, bytes.
-    pub(super) fn target_capacity(&self) -> usize {
-        self.target.capacity()
+    /// Whether its memory is worth keeping for another.
+    pub(super) fn fits_another(&self) -> bool {
+        self.fields.fit_another() && self.target.capacity() <= KEPT
     }
 
     /// Sets `:authority`. None where it has a character that no URI has.
@@ -356,6 +356,9 @@ impl RequestHead {
     /// Finds the parts of a target (RFC 9112 section 3.2). None where it is in no form of those that a server may be sent, or has a
     /// character that no URI has.
     pub(super) fn read_target(&mut self, bytes: &[u8]) -> Option<()> {
+        if bytes.is_empty() {
+            return None;
+        }
         self.target.clear();
         self.put_target(bytes)?;
         self.authority = None;

@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 
-use super::head::{Fields, RequestHead, ResponseHead};
+use http::Version;
+
+use super::head::{RequestHead, ResponseHead};
 
 /// Most heads that are kept.
 const KEPT: usize = 128;
@@ -14,19 +16,21 @@ pub struct SpareHeads<T>(RefCell<Vec<Box<T>>>);
 
 /// What is kept here.
 pub trait Head: Default {
-    /// Whether its memory is worth keeping for another.
-    fn fits_another(&self) -> bool;
+    /// Forgets what stands in it. False where its memory is not worth keeping for another.
+    fn empty(&mut self) -> bool;
 }
 
 impl Head for RequestHead {
-    fn fits_another(&self) -> bool {
-        self.fields.capacity() + self.target_capacity() <= Fields::USUAL
+    fn empty(&mut self) -> bool {
+        self.begin(Version::HTTP_2);
+        self.fits_another()
     }
 }
 
 impl Head for ResponseHead {
-    fn fits_another(&self) -> bool {
-        self.fields.capacity() <= Fields::USUAL
+    fn empty(&mut self) -> bool {
+        self.fields.clear();
+        self.fields.fit_another()
     }
 }
 
@@ -37,15 +41,15 @@ impl<T> Default for SpareHeads<T> {
 }
 
 impl<T: Head> SpareHeads<T> {
-    /// A head for the next message. What stands in it is of the last: whoever takes it fills it anew.
+    /// A head for the next message.
     pub fn take(&self) -> Box<T> {
         self.0.borrow_mut().pop().unwrap_or_default()
     }
 
     /// A head that is not needed any more.
-    pub fn put_back(&self, head: Box<T>) {
+    pub fn put_back(&self, mut head: Box<T>) {
         let mut kept = self.0.borrow_mut();
-        if kept.len() < KEPT && head.fits_another() {
+        if kept.len() < KEPT && head.empty() {
             kept.push(head);
         }
     }

@@ -212,11 +212,6 @@ impl Link {
 
     /// Whether anything happens on a connection that should be silent: its end, or bytes that nobody asked for. Pending = silent.
     pub fn poll_disturbed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // Of a plain one the kernel's word is enough; under TLS something may have been read and not taken.
-        let is_plain = self.is_plain();
-        if is_plain && self.stream.borrow().poll_read_ready(cx).is_pending() {
-            return Poll::Pending;
-        }
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
         Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buf).map(|_ended_or_read| ())

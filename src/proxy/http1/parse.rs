@@ -51,7 +51,8 @@ impl HeadEnd {
         }
         if self.partial {
             let Some(end) = self.find(bytes, limit)? else { return Ok(None) };
-            return parse(bytes.get(..end).unwrap_or_default());
+            // What has its end and is no head all the same will not become one.
+            return parse(bytes.get(..end).unwrap_or_default())?.map(Some).ok_or(BadHead::Malformed);
         }
         match parse(bytes)? {
             Some((length, _)) if length > limit => Err(BadHead::TooLarge),
@@ -109,7 +110,7 @@ pub fn request(bytes: &[u8], fields: usize, into: &mut RequestHead) -> Result<Op
         Some(b"HTTP/1.1\r\n") => Version::HTTP_11,
         Some(b"HTTP/1.0\r\n") => Version::HTTP_10,
         Some(other) => return Err(refuse_version(other)),
-        None if b"HTTP/".starts_with(version) || version.starts_with(b"HTTP/") => return Ok(None),
+        None if may_become_version(version) => return Ok(None),
         None => return Err(BadHead::Malformed),
     };
     let begin = method.len() + 1 + target.len() + 1 + VERSION_LINE;
@@ -118,6 +119,11 @@ pub fn request(bytes: &[u8], fields: usize, into: &mut RequestHead) -> Result<Op
 
 /// The length of a version with its line end.
 const VERSION_LINE: usize = "HTTP/1.1\r\n".len();
+
+/// Whether what is there is the beginning of a version with its line end.
+fn may_become_version(bytes: &[u8]) -> bool {
+    bytes.iter().zip(b"HTTP/0.0\r\n").all(|(byte, form)| byte == form || (*form == b'0' && byte.is_ascii_digit()))
+}
 
 /// What is no version of ours with its line end.
 fn refuse_version(line: &[u8]) -> BadHead {
@@ -186,6 +192,10 @@ mod tests {
         let in_pieces = end.read(text, 1 << 15, |bytes| whole(request(bytes, 100, &mut pieces)));
         let is_head = |read: &Result<Option<(usize, ())>, BadHead>| matches!(read, Ok(Some(_)));
         assert_eq!(is_head(&at_once), is_head(&in_pieces), "{:?}", String::from_utf8_lossy(text));
+        if text.windows(4).any(|four| four == HEAD_END) {
+            // Who waits for more of it would wait without a limit.
+            assert!(!matches!(in_pieces, Ok(None)), "{:?}", String::from_utf8_lossy(text));
+        }
         at_once?.map(|_| head).ok_or(BadHead::Malformed)
     }
 
@@ -223,6 +233,10 @@ mod tests {
             (b"GET /\r\n\r\n", BadHead::Malformed),
             (b"\r\nGET / HTTP/1.1\r\n\r\n", BadHead::Malformed),
             (b"\x16\x03\x01\x02", BadHead::Malformed),
+            (b"CONNECT  HTTP/1.1\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP\r\n\r\n", BadHead::Malformed),
+            (b"GET / HTTP/1.1\n\r\n\r\n", BadHead::Malformed),
             (b"GET / HTTP/2.0\r\n\r\n", BadHead::Version),
             (b"GET / HTTP/1.2\r\n\r\n", BadHead::Version),
             (b"GET / HTTP/11\r\n\r\n", BadHead::Malformed),
@@ -292,7 +306,8 @@ mod tests {
     }
 
     /// Pieces that heads are made of, good and bad ones.
-    const PIECES: [&[u8]; 28] = [
+    const PIECES: [&[u8]; 29] = [
+        b"HTTP/",
         b"GET",
         b"/x?y",
         b" ",
@@ -334,6 +349,10 @@ mod tests {
             let line = if whole > 0 { line } else if of_answers { b"HTTP" } else { b"GET " };
             let text = [line, &pieces.concat(), if whole > 1 { b"\r\n\r\n" } else { b"" }].concat();
             prop_assert_eq!(as_ours(&text), as_httparse(&text), "{:?}", String::from_utf8_lossy(&text));
+            if !of_answers {
+                // Read in pieces it is the same, and an end that is there is not waited for.
+                let _same = parse(&text);
+            }
         }
 
         #[test]
