@@ -102,7 +102,8 @@ fn keep_pages_small() {
 }
 
 /// No request waits for the control plane where they share a core: what this thread does, and whatever it starts from here, is in less of
-/// a hurry, `az` included. It keeps a tenth of a core that is busy (sched(7)); the data plane's threads are started elsewhere (`control::nursery`).
+/// a hurry, `az` included. It keeps a tenth of a core that is busy (sched(7)); the data plane's threads are started elsewhere
+/// (`control::nursery`).
 fn give_way() {
     if let Err(error) = rustix::process::nice(CONTROL_NICE) {
         tracing::debug!(%error, "the control plane keeps the priority of the data plane");

@@ -13,17 +13,19 @@ use super::{
         outgoing::FieldSink,
         survey::tokens,
     },
-    http1::{lines, parse::BadHead},
+    http1::{
+        lines::{self, LINE_END},
+        parse::BadHead,
+    },
 };
 
 /// A stretch of a head's text: from, to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Span(u32, u32);
+struct Span(u32, u32);
 
 impl Span {
     /// From and to. Heads are far under 4 GiB (`limits.head`).
-    #[must_use]
-    pub fn new(from: usize, to: usize) -> Self {
+    fn new(from: usize, to: usize) -> Self {
         Self(u32::try_from(from).unwrap_or(u32::MAX), u32::try_from(to).unwrap_or(u32::MAX))
     }
 
@@ -233,8 +235,6 @@ impl Fields {
 const KEPT: usize = 10 << 10;
 /// A head is seldom longer: so many bytes are looked through first, and the body behind it is not copied with it.
 const USUAL: usize = 4 << 10;
-/// What ends a line of a head.
-const LINE_END: &[u8] = b"\r\n";
 
 impl From<HeaderMap> for Fields {
     fn from(map: HeaderMap) -> Self {

@@ -80,14 +80,6 @@ pub const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// Without blanks at its end.
-pub fn trim_end(mut text: &[u8]) -> &[u8] {
-    while let [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
-}
-
 /// Of each byte of a token the lower-case; of every other 0.
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 static TOKEN: [u8; 256] = {

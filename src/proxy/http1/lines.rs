@@ -4,7 +4,10 @@
 //! control but the tab, a line ends with CRLF and never goes on in the next one.
 
 use super::parse::BadHead;
-use crate::proxy::headers::grammar::{is_blank, lower_token, text_length, trim_end};
+use crate::proxy::headers::grammar::{is_blank, lower_token, text_length};
+
+/// What ends a line of a head.
+pub const LINE_END: &[u8] = b"\r\n";
 
 /// Where a field stands in the text that it was read from.
 #[derive(Debug, Clone, Copy)]
@@ -52,15 +55,13 @@ pub fn read(
             [] | [b'\r'] => return Ok(None),
             _ => return Err(BadHead::Malformed),
         }
-        let value = trim_end(content);
+        let value = content.trim_ascii_end();
         let verbatim = pad == 1 && padded.first() == Some(&b' ') && value.len() == content.len();
         let begins = at + name.len() + 1 + pad;
         take(name, value, Place { name: at, value: begins, verbatim });
         at = begins + content.len() + LINE_END.len();
     }
 }
-
-const LINE_END: &[u8] = b"\r\n";
 
 #[cfg(test)]
 mod tests {

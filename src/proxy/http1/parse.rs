@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use http::{Method, StatusCode, Version};
 
+use super::lines::LINE_END;
 use crate::proxy::{
     head::{RequestHead, ResponseHead, is_uri_text},
     headers::grammar::{text_length, token_length},
@@ -84,7 +85,6 @@ impl HeadEnd {
     }
 }
 
-const LINE_END: &[u8] = b"\r\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// Reads the request's head that `bytes` begin with; says how long it is. None where its end is not there.
